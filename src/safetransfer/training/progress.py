@@ -1,0 +1,124 @@
+"""What a run shows while it trains: a live panel on a terminal, elsewhere a line per epoch."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
+from rich.progress import Progress as Bar
+from rich.table import Table
+from rich.text import Text
+
+
+class Progress:
+    """Shows the rows of a run (keys as in ``log.jsonl``) on standard error.
+
+    Use as a context manager. ``start_epoch`` is where a resumed run goes on; the time left is
+    estimated from the epochs of this process only.
+    """
+
+    def __init__(
+        self,
+        total_epochs: int,
+        title: str,
+        start_epoch: int = 0,
+        console: Console | None = None,
+    ):
+        self.total_epochs, self.title, self.start_epoch = total_epochs, title, start_epoch
+        self.console = console or Console(stderr=True, highlight=False)
+        self._started = time.monotonic()
+        self._row: Mapping[str, Any] = {}
+        self._bar = Bar(
+            TextColumn("[bold]{task.description}"),
+            BarColumn(),
+            TextColumn("epoch"),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[clock]}"),
+            console=self.console,
+        )
+        self._task = self._bar.add_task(
+            title, total=total_epochs, completed=start_epoch, clock=self._clock(start_epoch)
+        )
+        self._live: Live | None = None
+
+    def __enter__(self) -> Progress:
+        self._started = time.monotonic()
+        if self.console.is_terminal:
+            # The panel is redrawn on update only: no thread of its own takes time from training.
+            self._live = Live(self._panel(), console=self.console, auto_refresh=False)
+            self._live.start(refresh=True)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
+
+    def update(self, row: Mapping[str, Any]) -> None:
+        """Shows ``row``; its ``epoch`` counts the epochs that are done."""
+        self._row, epoch = row, int(row["epoch"])
+        if self._live is None:
+            self.console.print(Text(self._plain_line(epoch)), soft_wrap=True)
+            return
+        self._bar.update(self._task, completed=epoch, clock=self._clock(epoch))
+        self._live.update(self._panel(), refresh=True)
+
+    def message(self, text: str) -> None:
+        """Prints a line above the panel."""
+        self.console.print(Text(text))  # markup=False would reach the panel, too
+
+    def _times(self, epoch: int) -> tuple[float, float | None]:
+        elapsed, done = time.monotonic() - self._started, epoch - self.start_epoch
+        left = elapsed / done * (self.total_epochs - epoch) if done > 0 else None
+        return elapsed, left
+
+    def _clock(self, epoch: int) -> str:
+        elapsed, left = self._times(epoch)
+        return f"{_duration(elapsed)} elapsed" + (
+            f", {_duration(left)} left" if left is not None else ""
+        )
+
+    def _figures(self) -> list[tuple[str, str]]:
+        row = self._row
+        return [
+            ("env steps", _count(row.get("env_steps"))),
+            ("updates", _count(row.get("updates"))),
+            ("return", _number(row.get("return"), 0)),
+            ("cost", _number(row.get("cost"), 1)),
+            ("total cost", _count(row.get("cost_total"))),
+            ("multiplier", _number(row.get("multiplier"), 3)),
+            ("entropy", _number(row.get("entropy"), 2)),
+            ("steps/s", _count(row.get("steps_per_s"))),
+        ]
+
+    def _panel(self) -> Group:
+        table, figures = Table.grid(padding=(0, 3)), self._figures()
+        for _ in range(4):
+            table.add_column(no_wrap=True)
+        for start in range(0, len(figures), 4):
+            row = figures[start : start + 4]
+            table.add_row(*(Text.assemble((name, "dim"), f" {value}") for name, value in row))
+        return Group(self._bar, table)
+
+    def _plain_line(self, epoch: int) -> str:
+        figures = "  ".join(f"{name} {value}" for name, value in self._figures())
+        return f"{self.title}  epoch {epoch}/{self.total_epochs}  {figures}  {self._clock(epoch)}"
+
+
+def _number(value: float | None, digits: int) -> str:
+    return "-" if value is None or math.isnan(value) else f"{value:.{digits}f}"
+
+
+def _count(value: float | None) -> str:
+    return "-" if value is None or math.isnan(value) else f"{value:,.0f}"
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
