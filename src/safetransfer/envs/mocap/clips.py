@@ -1,0 +1,169 @@
+"""A library of clips, cut to the control step: what a crowd plays.
+
+Per control step a clip keeps the direction of each bone, the root's height and displacement, and which
+way the person faces, all in the clip's own frame turned z up. Sizes belong to bodies, not to clips.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from safetransfer.envs.mocap.builtin import STATURES, builtin_motions, human_skeleton
+from safetransfer.envs.mocap.skeleton import BONES, PARENTS, Body, Motion, bone_vectors, leg_length
+from safetransfer.errors import ClipError
+
+DIRECTIONS = slice(0, 3 * len(BONES))
+HEIGHT, VELOCITY, FACING = 60, slice(61, 63), 63
+ROW = 64
+"""Floats per clip frame: 20 directions, root height, root displacement since the last frame, facing."""
+
+MIN_SECONDS = 1.0
+"""Clips shorter than this are left out: they would be all transition."""
+
+_LEFT_HIP, _RIGHT_HIP = BONES.index("left_hip"), BONES.index("right_hip")
+
+
+@dataclass(frozen=True)
+class ClipLibrary:
+    """Clips at one control step and the bodies that play them.
+
+    rows: (F, ROW) float32, all clips one after the other. start, frames: (C,) where each begins and
+    how many rows it has. clip_leg: (C,) leg length in metres of who performed it.
+    lengths, radii: (K, B) float32 of each body, metres; body_leg: (K,).
+    floor: (C, K) float32, what to add to the scaled root height so that the clip's lowest points
+    touch the floor when played by the body.
+    """
+
+    control_dt: float
+    names: tuple[str, ...]
+    rows: np.ndarray
+    start: np.ndarray
+    frames: np.ndarray
+    clip_leg: np.ndarray
+    lengths: np.ndarray
+    radii: np.ndarray
+    body_leg: np.ndarray
+    floor: np.ndarray
+    source: str = "built-in"
+    folder: str | None = None
+    digest: str | None = None
+    skipped: dict[str, str] = field(default_factory=dict)
+
+    def describe(self) -> dict[str, object]:
+        """What to record with a run: where the motions came from, how many, and their digest."""
+        return {
+            "source": self.source,
+            "folder": self.folder,
+            "clips": len(self.names),
+            "bodies": len(self.lengths),
+            "seconds": round(float(self.frames.sum()) * self.control_dt, 1),
+            "sha256": self.digest,
+            "skipped": len(self.skipped),
+        }
+
+
+def _facing(left: np.ndarray, step: float) -> np.ndarray:
+    """Heading (T,) of the pelvis from right-to-left hip vectors (T, 2), smoothed over 0.2 s.
+
+    In a cartwheel the hips' line stands upright and its heading means nothing: smoothing the vector
+    instead of the angle gives such moments no weight.
+    """
+    reach = max(1, round(0.6 / step))
+    kernel = np.exp(-0.5 * (np.arange(-reach, reach + 1) * step / 0.2) ** 2)
+    padded = np.pad(left, ((reach, reach), (0, 0)), mode="edge")
+    smooth = np.stack([np.convolve(padded[:, k], kernel, mode="valid") for k in (0, 1)], axis=1)
+    return np.arctan2(-smooth[:, 0], smooth[:, 1])
+
+
+def clip_rows(motion: Motion, control_dt: float) -> np.ndarray:
+    """Rows (T, ROW) float32 of a motion, one every `control_dt` seconds."""
+    ends = motion.skeleton.ends
+    resampled = motion.resampled(control_dt)
+    # From y up to z up by a cyclic change of axes: forward z to x, left x to y.
+    points = resampled.points()[..., [2, 0, 1]]
+    root = points[:, 0]
+    vectors = bone_vectors(points[:, ends] - root[:, None])
+    size = np.linalg.norm(vectors, axis=-1, keepdims=True)
+    # A bone of no length has no direction; it takes that of the bone before it.
+    for j in range(len(BONES)):
+        if size[:, j].min() < 1e-6:
+            source = vectors[:, PARENTS[j]] if PARENTS[j] >= 0 else np.array([0.0, 0.0, 1.0])
+            vectors[:, j] = np.where(size[:, j] < 1e-6, source, vectors[:, j])
+    directions = vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-9)
+    velocity = np.empty((len(root), 2))
+    velocity[1:] = np.diff(root[:, :2], axis=0)
+    velocity[0] = velocity[1] if len(root) > 1 else 0.0
+    rows = np.empty((len(root), ROW), dtype=np.float32)
+    rows[:, DIRECTIONS] = directions.reshape(len(root), -1)
+    rows[:, HEIGHT] = root[:, 2]
+    rows[:, VELOCITY] = velocity
+    rows[:, FACING] = _facing((vectors[:, _LEFT_HIP] - vectors[:, _RIGHT_HIP])[:, :2], control_dt)
+    if not np.isfinite(rows).all():
+        raise ClipError(f"{motion.source}: its values are too large to be a person's motion")
+    return rows
+
+
+def _chain() -> np.ndarray:
+    """(B, B): entry [i, j] is 1 where bone j lies on the way from the root to the end of bone i."""
+    chain = np.eye(len(BONES))
+    for i, parent in enumerate(PARENTS):
+        if parent >= 0:
+            chain[i] += chain[parent]
+    return chain
+
+
+_CHAIN = _chain()
+
+
+def lowest(rows: np.ndarray, scale: float, body: Body) -> np.ndarray:
+    """Height (T,) of the lowest point of a body that plays `rows`, before it is put on the floor."""
+    up = rows[:, DIRECTIONS].reshape(len(rows), len(BONES), 3)[..., 2].astype(np.float64)
+    ends = (up * body.lengths) @ _CHAIN.T
+    starts = np.where(PARENTS >= 0, ends[:, PARENTS], 0.0)
+    return scale * rows[:, HEIGHT] + (np.minimum(ends, starts) - body.radii).min(axis=1)
+
+
+def build_library(
+    clips: Sequence[tuple[str, Motion]],
+    bodies: Iterable[Body],
+    control_dt: float,
+    **facts: object,
+) -> ClipLibrary:
+    """Cut motions to the control step and fit every body to every clip."""
+    bodies = list(bodies)
+    rows = [clip_rows(motion, control_dt) for _, motion in clips]
+    frames = np.array([len(r) for r in rows], dtype=np.int64)
+    clip_leg = np.array([leg_length(motion.skeleton.rest_lengths()) for _, motion in clips])
+    floor = np.empty((len(rows), len(bodies)), dtype=np.float32)
+    for i, r in enumerate(rows):
+        for k, body in enumerate(bodies):
+            # The 2nd percentile: a few frames of a stamp or a marker's slip must not lift the rest.
+            floor[i, k] = -np.percentile(lowest(r, body.leg / clip_leg[i], body), 2.0)
+    return ClipLibrary(
+        control_dt=control_dt,
+        names=tuple(name for name, _ in clips),
+        rows=np.ascontiguousarray(np.concatenate(rows)),
+        start=np.concatenate([[0], np.cumsum(frames)[:-1]]).astype(np.int64),
+        frames=frames,
+        clip_leg=clip_leg,
+        lengths=np.array([b.lengths for b in bodies], dtype=np.float32),
+        radii=np.array([b.radii for b in bodies], dtype=np.float32),
+        body_leg=np.array([b.leg for b in bodies]),
+        floor=floor,
+        **facts,  # type: ignore[arg-type]
+    )
+
+
+def load_clips(directory: str | Path | None, control_dt: float) -> ClipLibrary:
+    """The clips of a folder, or the built-in motions for None, cut to `control_dt` seconds."""
+    if directory is None:
+        bodies = [
+            Body.of_lengths(human_skeleton(stature).rest_lengths(), "built-in body")
+            for stature in STATURES
+        ]
+        return build_library(builtin_motions(), bodies, control_dt, source="built-in")
+    raise NotImplementedError
