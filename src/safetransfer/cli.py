@@ -1,0 +1,489 @@
+"""The command line: ``safetransfer COMMAND``.
+
+Each command is a pair of functions: one adds its options to a parser, one runs it. What a command
+needs is imported when it runs, so that ``safetransfer --help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import dataclasses
+import importlib
+import json
+import os
+import shlex
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, NoReturn
+
+import safetransfer
+from safetransfer import settings_io
+from safetransfer.errors import SafeTransferError, SettingError, UnknownNameError
+
+BENCHMARKS = ("camera", "env", "train")
+VIEWS = ("first", "behind", "both")
+MOCAP_VARIABLE = "SAFETRANSFER_MOCAP"
+GOES_ON = "The same command goes on from where it was last kept."
+
+
+class Command(NamedTuple):
+    help: str
+    add_options: Callable[[argparse.ArgumentParser, Sequence[str]], None]
+    run: Callable[[argparse.Namespace], int | None]
+    interrupted: str = "Nothing is kept of it."
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command; returns 0, 2 for input that cannot work, 130 for an interrupt."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    name = argv[0] if argv else ""
+    command = COMMANDS.get(name)
+    try:
+        arguments = _parse(name, command, argv)
+        arguments.command_line = shlex.join(["safetransfer", *argv])
+        assert command is not None
+        return command.run(arguments) or 0
+    except SafeTransferError as error:
+        return _fail(str(error))
+    except OSError as error:
+        if error.filename is None:  # not about a path that the user gave
+            raise
+        return _fail(f"{error.filename}: {error.strerror}")
+    except KeyboardInterrupt:
+        print(f"\nInterrupted. {command.interrupted if command else ''}", file=sys.stderr)
+        return 130
+
+
+def _fail(message: str) -> int:
+    print(f"safetransfer: {message}", file=sys.stderr)
+    return 2
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse whose complaints are errors like any other."""
+
+    def error(self, message: str) -> NoReturn:
+        raise SettingError(f"{message} (see: {self.prog} --help)")
+
+
+def _parse(name: str, command: Command | None, argv: Sequence[str]) -> argparse.Namespace:
+    if command is None:
+        parser = _overview()
+        if name and not name.startswith("-"):
+            raise UnknownNameError("command", name, COMMANDS)
+        _, unknown = parser.parse_known_args(argv)
+        if unknown:
+            raise settings_io.unknown_flag(unknown[0], parser)
+        parser.print_help()
+        parser.exit(0 if argv else 2)
+    parser = _Parser(prog=f"safetransfer {name}", description=command.help, allow_abbrev=False)
+    command.add_options(parser, argv)
+    arguments, unknown = parser.parse_known_args(argv[1:])
+    if unknown:
+        flag = next((text for text in unknown if text.startswith("-")), None)
+        if flag is None:
+            raise SettingError(f"{name}: there is no place for {' '.join(unknown)!r}")
+        raise settings_io.unknown_flag(flag, parser)
+    return arguments
+
+
+def _overview() -> argparse.ArgumentParser:
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name:{width}}  {command.help}" for name, command in COMMANDS.items()]
+    parser = _Parser(
+        prog="safetransfer",
+        usage="safetransfer COMMAND [options]",
+        description=safetransfer.__doc__,
+        epilog="commands (each has its own --help):\n" + "\n".join(lines),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=safetransfer.__version__)
+    return parser
+
+
+# ---------------------------------------------------------------- settings shared by commands
+
+
+def _add_settings(parser: argparse.ArgumentParser, argv: Sequence[str]) -> None:
+    from safetransfer.training.settings import PRESETS, preset
+
+    parser.add_argument(
+        "--preset",
+        default="laptop",
+        metavar="{" + ",".join(PRESETS) + "}",
+        help="where the settings start from; --help shows the defaults of the preset that stands "
+        "beside it (default: laptop)",
+    )
+    parser.add_argument(
+        "--config",
+        metavar="FILE",
+        help="JSON or TOML file of settings that go over the preset's, such as a run's config.json",
+    )
+    _add_mocap(parser)
+    peek = _Parser(add_help=False, allow_abbrev=False)
+    peek.add_argument("--preset", default="laptop")
+    settings_io.add_flags(parser, preset(peek.parse_known_args(argv)[0].preset))
+
+
+def _settings(arguments: argparse.Namespace, env_name: str | None = None) -> Any:
+    """Preset, file, named environment, flags: the later goes over the earlier."""
+    from safetransfer.training.settings import preset
+
+    settings = preset(arguments.preset)
+    if arguments.config:
+        settings = settings_io.updated(settings, settings_io.read_file(arguments.config))
+    if env_name:
+        from safetransfer.envs.registration import parse_env_name
+
+        robot, obstacles = parse_env_name(env_name)
+        settings = settings_io.updated(settings, {"env": {"robot": robot, "obstacles": obstacles}})
+    settings = settings_io.apply_flags(settings, arguments)
+    clips = _mocap(arguments, settings.env.mocap)
+    return dataclasses.replace(settings, env=dataclasses.replace(settings.env, mocap=clips))
+
+
+def _add_mocap(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--mocap",
+        metavar="DIR",
+        help="folder of ASF/AMC or BVH clips that people move by "
+        f"(default: ${MOCAP_VARIABLE}, else built-in motions)",
+    )
+
+
+def _mocap(arguments: argparse.Namespace, setting: str | None = None) -> str | None:
+    clips = arguments.mocap or setting or os.environ.get(MOCAP_VARIABLE) or None
+    if clips is not None and not Path(clips).is_dir():
+        raise SettingError(f"the folder of motion-capture clips {clips} does not exist")
+    return clips
+
+
+def _add_json(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--json", action="store_true", help="print the result as JSON, alone on standard output"
+    )
+
+
+def _measure(arguments: argparse.Namespace, measure: Callable[[], dict[str, Any]]) -> None:
+    """Runs ``measure`` with everything that it prints on standard error, then prints its result."""
+    with contextlib.redirect_stdout(sys.stderr):
+        result = measure()
+    print(json.dumps(result, indent=2) if arguments.json else _readable(result))
+
+
+def _readable(result: dict[str, Any], indent: str = "") -> str:
+    lines = []
+    for key, value in result.items():
+        if isinstance(value, dict) and set(value) == {"mean", "ci95"}:
+            low, high = value["ci95"]
+            lines.append(f"{indent}{key}: {value['mean']:.2f} (95%: {low:.2f} to {high:.2f})")
+        elif isinstance(value, dict) and key != "per_episode":
+            lines += [f"{indent}{key}:", _readable(value, indent + "  ")]
+        elif not isinstance(value, dict):
+            shown = f"{value:.4g}" if isinstance(value, float) else value
+            lines.append(f"{indent}{key}: {shown}")
+    return "\n".join(lines)
+
+
+def _check_env(name: str) -> None:
+    from safetransfer.envs.registration import parse_env_name
+
+    parse_env_name(name)
+
+
+# ---------------------------------------------------------------- train
+
+
+def _train_options(parser: argparse.ArgumentParser, argv: Sequence[str]) -> None:
+    parser.add_argument("--env", metavar="NAME", help="environment, such as PointWalls")
+    parser.add_argument(
+        "--run",
+        metavar="DIR",
+        required=True,
+        help="directory of the run; an unfinished run of these settings there goes on",
+    )
+    parser.add_argument(
+        "--init", metavar="AGENT", help="checkpoint or run directory of an agent to start from"
+    )
+    _add_carry(parser)
+    _add_settings(parser, argv)
+
+
+def _train(arguments: argparse.Namespace) -> None:
+    settings = _settings(arguments, arguments.env)
+    carry = _carry(arguments)
+    from safetransfer.training.loop import train
+
+    train(
+        settings,
+        arguments.run,
+        command=arguments.command_line,
+        init=arguments.init,
+        carry=carry,
+    )
+
+
+def _add_carry(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--carry",
+        metavar="WHAT",
+        default="multiplier",
+        help="what is taken over from the earlier agent, each with all before it: policy, weights "
+        "(the critics, too), multiplier, optimisers, replay (default: multiplier)",
+    )
+
+
+def _carry(arguments: argparse.Namespace) -> str:
+    from safetransfer.agent.agent import CARRY
+
+    if arguments.carry not in CARRY:
+        raise UnknownNameError("value of --carry", arguments.carry, CARRY)
+    return arguments.carry
+
+
+# ---------------------------------------------------------------- transfer
+
+
+def _transfer_options(parser: argparse.ArgumentParser, argv: Sequence[str]) -> None:
+    parser.add_argument(
+        "--out",
+        metavar="DIR",
+        required=True,
+        help="directory of the experiment; where it holds an unfinished one, that goes on",
+    )
+    parser.add_argument(
+        "--from",
+        dest="source",
+        metavar="NAME",
+        default="PointWalls",
+        help="environment to learn in first (default: PointWalls)",
+    )
+    parser.add_argument(
+        "--to",
+        metavar="NAME",
+        nargs="+",
+        default=["PointPoles", "PointHumanoids"],
+        help="environments to move to (default: PointPoles PointHumanoids)",
+    )
+    parser.add_argument(
+        "--seeds",
+        metavar="INT",
+        type=int,
+        nargs="+",
+        default=[0],
+        help="one repetition each (default: 0)",
+    )
+    parser.add_argument(
+        "--agent", metavar="AGENT", help="a trained agent to move, instead of training one first"
+    )
+    parser.add_argument(
+        "--no-scratch",
+        dest="scratch",
+        action="store_false",
+        help="leave out training from nothing in the environments moved to",
+    )
+    parser.add_argument(
+        "--pretrain-epochs",
+        metavar="INT",
+        type=int,
+        help="epochs in the first environment (default: --train.epochs)",
+    )
+    parser.add_argument(
+        "--finetune-epochs",
+        metavar="INT",
+        type=int,
+        help="epochs after the move (default: half of them)",
+    )
+    parser.add_argument(
+        "--episodes",
+        metavar="INT",
+        type=int,
+        default=50,
+        help="episodes of an evaluation (default: 50)",
+    )
+    _add_carry(parser)
+    _add_settings(parser, argv)
+
+
+def _transfer(arguments: argparse.Namespace) -> None:
+    for name in (arguments.source, *arguments.to):
+        _check_env(name)
+    settings = _settings(arguments, arguments.source)
+    carry = _carry(arguments)
+    from safetransfer.experiments.transfer import TransferPlan, run_transfer
+
+    pretrain = arguments.pretrain_epochs or settings.train.epochs
+    plan = TransferPlan(
+        env=arguments.source,
+        to=tuple(arguments.to),
+        seeds=tuple(arguments.seeds),
+        pretrain_epochs=pretrain,
+        finetune_epochs=arguments.finetune_epochs or max(1, pretrain // 2),
+        carry=carry,
+        agent=arguments.agent,
+        scratch=arguments.scratch,
+        episodes=arguments.episodes,
+    )
+    run_transfer(arguments.out, plan=plan, settings=settings, command=arguments.command_line)
+
+
+# ---------------------------------------------------------------- evaluate, bench
+
+
+def _evaluate_options(parser: argparse.ArgumentParser, argv: Sequence[str]) -> None:
+    parser.add_argument("agent", metavar="AGENT", help="checkpoint or run directory")
+    parser.add_argument(
+        "--env", metavar="NAME", help="environment (default: the one it learned in)"
+    )
+    parser.add_argument(
+        "--episodes",
+        metavar="INT",
+        type=_positive,
+        default=50,
+        help="episodes from the start line (default: 50)",
+    )
+    parser.add_argument(
+        "--seed", metavar="INT", type=int, default=12345, help="seed (default: 12345)"
+    )
+    _add_mocap(parser)
+    _add_json(parser)
+
+
+def _evaluate(arguments: argparse.Namespace) -> None:
+    if arguments.env:
+        _check_env(arguments.env)
+    clips = _mocap(arguments)
+
+    def measure() -> dict[str, Any]:
+        from safetransfer.training.evaluate import evaluate_checkpoint
+
+        return evaluate_checkpoint(
+            arguments.agent, arguments.env, arguments.episodes, arguments.seed, mocap=clips
+        )
+
+    _measure(arguments, measure)
+
+
+def _bench_options(parser: argparse.ArgumentParser, argv: Sequence[str]) -> None:
+    parser.add_argument("name", metavar="{" + ",".join(BENCHMARKS) + "}", help="what is measured")
+    _add_json(parser)
+
+
+def _bench(arguments: argparse.Namespace) -> None:
+    if arguments.name not in BENCHMARKS:
+        raise UnknownNameError("benchmark", arguments.name, BENCHMARKS)
+    _measure(
+        arguments,
+        lambda: importlib.import_module(f"safetransfer.benchmarks.{arguments.name}").run(),
+    )
+
+
+# ---------------------------------------------------------------- report, watch, mocap
+
+
+def _report_options(parser: argparse.ArgumentParser, argv: Sequence[str]) -> None:
+    parser.add_argument("directory", metavar="DIR", help="directory of a transfer")
+    parser.add_argument("--out", metavar="FILE", help="the page (default: DIR/report.html)")
+
+
+def _report(arguments: argparse.Namespace) -> None:
+    from safetransfer.report.page import write_report
+
+    print(write_report(arguments.directory, out=arguments.out))
+
+
+def _watch_options(parser: argparse.ArgumentParser, argv: Sequence[str]) -> None:
+    parser.add_argument("agent", metavar="AGENT", help="checkpoint or run directory")
+    parser.add_argument(
+        "--env", metavar="NAME", help="environment (default: the one it learned in)"
+    )
+    parser.add_argument("--out", metavar="FILE", required=True, help="film to write: .mp4 or .gif")
+    parser.add_argument(
+        "--view",
+        metavar="{" + ",".join(VIEWS) + "}",
+        default="both",
+        help="where the camera is (default: both)",
+    )
+    parser.add_argument(
+        "--episodes", metavar="INT", type=_positive, default=1, help="episodes to film (default: 1)"
+    )
+    parser.add_argument("--seed", metavar="INT", type=int, default=0, help="seed (default: 0)")
+    _add_mocap(parser)
+
+
+def _watch(arguments: argparse.Namespace) -> None:
+    if arguments.env:
+        _check_env(arguments.env)
+    if arguments.view not in VIEWS:
+        raise UnknownNameError("view", arguments.view, VIEWS)
+    if Path(arguments.out).suffix not in (".mp4", ".gif"):
+        raise SettingError(f"--out {arguments.out}: a film is an .mp4 or a .gif")
+    clips = _mocap(arguments)
+    from safetransfer.report.film import film
+
+    path = film(
+        arguments.agent,
+        arguments.out,
+        env_name=arguments.env,
+        view=arguments.view,
+        episodes=arguments.episodes,
+        seed=arguments.seed,
+        mocap=clips,
+    )
+    print(path)
+
+
+def _mocap_options(parser: argparse.ArgumentParser, argv: Sequence[str]) -> None:
+    actions = parser.add_subparsers(dest="action", metavar="download", required=True)
+    download = actions.add_parser(
+        "download", help="fetch clips of the CMU database into a folder", allow_abbrev=False
+    )
+    download.add_argument("directory", metavar="DIR", help="folder for the clips; goes on if begun")
+    download.add_argument(
+        "--subjects",
+        metavar="INT",
+        type=int,
+        nargs="+",
+        help="numbers of the people (default: a choice that walks)",
+    )
+
+
+def _mocap_command(arguments: argparse.Namespace) -> None:
+    from safetransfer.envs.mocap.download import download
+
+    download(arguments.directory, subjects=arguments.subjects)
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{number} is not 1 or more")
+    return number
+
+
+_positive.__name__ = "whole number"  # argparse names the type by it
+
+COMMANDS = {
+    "train": Command("train an agent in one environment", _train_options, _train, GOES_ON),
+    "transfer": Command(
+        "learn in one environment, move to others, and count what it costs",
+        _transfer_options,
+        _transfer,
+        GOES_ON,
+    ),
+    "evaluate": Command(
+        "measure return, cost and length of an agent", _evaluate_options, _evaluate
+    ),
+    "report": Command("write the page about a transfer", _report_options, _report),
+    "watch": Command("film an agent", _watch_options, _watch),
+    "bench": Command("measure the speed of a part on this machine", _bench_options, _bench),
+    "mocap": Command(
+        "fetch motion-capture clips for the people", _mocap_options, _mocap_command, GOES_ON
+    ),
+}
+
+if __name__ == "__main__":
+    sys.exit(main())
