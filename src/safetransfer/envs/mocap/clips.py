@@ -6,14 +6,21 @@ way the person faces, all in the clip's own frame turned z up. Sizes belong to b
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 
+from safetransfer.envs.mocap.amc import read_amc
+from safetransfer.envs.mocap.asf import read_asf
 from safetransfer.envs.mocap.builtin import STATURES, builtin_motions, human_skeleton
+from safetransfer.envs.mocap.bvh import read_bvh
+from safetransfer.envs.mocap.folder import WHAT_TO_DO, FoundClips, find_clips
 from safetransfer.envs.mocap.skeleton import BONES, PARENTS, Body, Motion, bone_vectors, leg_length
+from safetransfer.envs.mocap.text import UnusableClip
 from safetransfer.errors import ClipError
 
 DIRECTIONS = slice(0, 3 * len(BONES))
@@ -159,11 +166,68 @@ def build_library(
 
 
 def load_clips(directory: str | Path | None, control_dt: float) -> ClipLibrary:
-    """The clips of a folder, or the built-in motions for None, cut to `control_dt` seconds."""
+    """The clips of a folder, or the built-in motions for None, cut to `control_dt` seconds.
+
+    Every ASF/AMC and BVH file in the folder and below it is read. ClipError where one is broken or
+    none is usable; a clip without a skeleton, too short, or not of a human is left out, with the
+    reason in `ClipLibrary.skipped`.
+    """
     if directory is None:
-        bodies = [
-            Body.of_lengths(human_skeleton(stature).rest_lengths(), "built-in body")
-            for stature in STATURES
-        ]
-        return build_library(builtin_motions(), bodies, control_dt, source="built-in")
-    raise NotImplementedError
+        return _builtin_library(control_dt)
+    folder = Path(directory).expanduser()
+    return _folder_library(folder, find_clips(folder), control_dt)
+
+
+@lru_cache(maxsize=4)
+def _builtin_library(control_dt: float) -> ClipLibrary:
+    bodies = [
+        Body.of_lengths(human_skeleton(stature).rest_lengths(), "built-in body")
+        for stature in STATURES
+    ]
+    return build_library(builtin_motions(), bodies, control_dt, source="built-in")
+
+
+@lru_cache(maxsize=4)
+def _folder_library(folder: Path, found: FoundClips, control_dt: float) -> ClipLibrary:
+    skipped = dict(found.skipped)
+    skeletons = {path: read_asf(path) for path in sorted({c.asf for c in found.clips if c.asf})}
+    clips: list[tuple[str, Motion]] = []
+    bodies: dict[bytes, Body] = {}
+    used: set[Path] = set()
+    for clip in found.clips:
+        name = clip.path.relative_to(folder).as_posix()
+        try:
+            if clip.asf is not None:
+                motion = read_amc(clip.path, skeletons[clip.asf], clip.fps)
+            else:
+                motion = read_bvh(clip.path)
+            if motion.duration < MIN_SECONDS:
+                raise UnusableClip(f"{clip.path}: {motion.duration:.2g} s long, {MIN_SECONDS} needed")
+            body = Body.of_lengths(motion.skeleton.rest_lengths(), motion.skeleton.source)
+        except UnusableClip as error:
+            skipped[name] = str(error)
+            continue
+        clips.append((name, motion))
+        bodies[np.round(body.lengths, 3).tobytes()] = body
+        used |= {clip.path} if clip.asf is None else {clip.path, clip.asf}
+    if not clips:
+        reasons = "; ".join(list(skipped.values())[:3])
+        raise ClipError(f"{folder}: none of its clips can be used ({reasons}). {WHAT_TO_DO}")
+    return build_library(
+        clips,
+        bodies.values(),
+        control_dt,
+        source="directory",
+        folder=folder.resolve().name,
+        digest=_digest(folder, used),
+        skipped=skipped,
+    )
+
+
+def _digest(folder: Path, used: set[Path]) -> str:
+    """SHA-256 over the names and contents of the files used: equal folders, equal digests."""
+    total = hashlib.sha256()
+    for path in sorted(used, key=lambda p: p.relative_to(folder).as_posix()):
+        total.update(path.relative_to(folder).as_posix().encode())
+        total.update(hashlib.sha256(path.read_bytes()).digest())
+    return total.hexdigest()

@@ -16,7 +16,7 @@ from functools import cached_property
 import numpy as np
 
 from safetransfer.envs.mocap.rotations import align_signs, multiply, rotate, slerp
-from safetransfer.errors import ClipError
+from safetransfer.envs.mocap.text import UnusableClip
 
 # Bone, the bone that it continues ("" starts at the root, between the hips), capsule radius in metres.
 # The radii are those of an adult of 1.75 m, from the circumferences (2 pi r, clothed) that body
@@ -49,6 +49,12 @@ BONES: tuple[str, ...] = tuple(name for name, _, _ in _BONE_TABLE)
 PARENTS = np.array([BONES.index(p) if p else -1 for _, p, _ in _BONE_TABLE], dtype=np.int64)
 RADII = np.array([radius for _, _, radius in _BONE_TABLE])
 _REFERENCE_STATURE = 1.75
+_LEAST_SHARES = np.array(
+    [
+        {"hand": 0.085, "foot": 0.10, "head": 0.05}.get(name.rsplit("_", 1)[-1], 0.01)
+        for name in BONES
+    ]
+)
 
 _SIDES = (("left", "l", "Left"), ("right", "r", "Right"))
 
@@ -144,7 +150,7 @@ class Skeleton:
 
     @cached_property
     def ends(self) -> np.ndarray:
-        """(B,) the point at the end of each of `BONES`; ClipError where the names are not known."""
+        """(B,) the point at the end of each of `BONES`; UnusableClip where the names are not known."""
         # Game rigs put a namespace before each name, as in "mixamorig:Hips".
         index = {name.rsplit(":", 1)[-1]: j for j, name in enumerate(self.names)}
         best: list[str] = list(BONES)
@@ -158,7 +164,7 @@ class Skeleton:
                 return np.array([chosen[bone] for bone in BONES], dtype=np.int64)
             if len(missing) < len(best):
                 best = missing
-        raise ClipError(
+        raise UnusableClip(
             f"{self.source}: not a human skeleton whose names are known: no {', '.join(best[:4])}"
             f"{' ...' if len(best) > 4 else ''}. Known: the bones of the CMU database's ASF files, "
             "the joints of its BVH conversion, and the common 'LeftUpLeg' and 'LeftHip' rigs"
@@ -234,19 +240,20 @@ class Body:
 
     @classmethod
     def of_lengths(cls, lengths: np.ndarray, source: str) -> Body:
-        """A body with these bone lengths (B,); ClipError where no human has such legs."""
+        """A body with these bone lengths (B,); UnusableClip where no human has such legs."""
         lengths = np.asarray(lengths, dtype=np.float64)
         leg = leg_length(lengths)
         if not 0.4 <= leg <= 1.4:
-            raise ClipError(
+            raise UnusableClip(
                 f"{source}: its legs are {leg:.3g} m long (0.4 to 1.4 m expected): check the "
                 "units that the file gives for lengths"
             )
-        # A source may leave a bone out by length 0 (the toes of some BVH files): a short stub stays.
-        lengths = np.clip(lengths, 0.01, 1.0)
-        # Thickness goes with size; legs are about 0.49 of the stature (Winter, Biomechanics and
-        # Motor Control of Human Movement: thigh 0.245, shank 0.246).
-        return cls(lengths=lengths, radii=RADII * (leg / (0.49 * _REFERENCE_STATURE)))
+        # Legs are 0.49 of the stature (Winter, Biomechanics and Motor Control of Human Movement:
+        # thigh 0.245, shank 0.246). Thickness goes with it; so do the least lengths, for files end
+        # the hand at its knuckles, and some the foot at its ball and the head at its base.
+        stature = leg / 0.49
+        lengths = np.clip(lengths, _LEAST_SHARES * stature, stature)
+        return cls(lengths=lengths, radii=RADII * (stature / _REFERENCE_STATURE))
 
     @property
     def leg(self) -> float:
