@@ -230,9 +230,9 @@ def _add_carry(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--carry",
         metavar="WHAT",
-        default="multiplier",
+        default="weights",
         help="what is taken over from the earlier agent, each with all before it: policy, weights "
-        "(the critics, too), multiplier, optimisers, replay (default: multiplier)",
+        "(the critics, too), multiplier, optimisers, replay (default: weights)",
     )
 
 
@@ -336,7 +336,7 @@ def _transfer(arguments: argparse.Namespace) -> None:
 def _evaluate_options(parser: argparse.ArgumentParser, argv: Sequence[str]) -> None:
     parser.add_argument("agent", metavar="AGENT", help="checkpoint or run directory")
     parser.add_argument(
-        "--env", metavar="NAME", help="environment (default: the one it learned in)"
+        "--env", metavar="NAME", required=True, help="environment, such as PointPoles"
     )
     parser.add_argument(
         "--episodes",
@@ -353,8 +353,7 @@ def _evaluate_options(parser: argparse.ArgumentParser, argv: Sequence[str]) -> N
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:
-    if arguments.env:
-        _check_env(arguments.env)
+    _check_env(arguments.env)
     clips = _mocap(arguments)
 
     def measure() -> dict[str, Any]:
@@ -398,7 +397,7 @@ def _report(arguments: argparse.Namespace) -> None:
 def _watch_options(parser: argparse.ArgumentParser, argv: Sequence[str]) -> None:
     parser.add_argument("agent", metavar="AGENT", help="checkpoint or run directory")
     parser.add_argument(
-        "--env", metavar="NAME", help="environment (default: the one it learned in)"
+        "--env", metavar="NAME", required=True, help="environment, such as PointPoles"
     )
     parser.add_argument("--out", metavar="FILE", required=True, help="film to write: .mp4 or .gif")
     parser.add_argument(
@@ -415,8 +414,7 @@ def _watch_options(parser: argparse.ArgumentParser, argv: Sequence[str]) -> None
 
 
 def _watch(arguments: argparse.Namespace) -> None:
-    if arguments.env:
-        _check_env(arguments.env)
+    _check_env(arguments.env)
     if arguments.view not in VIEWS:
         raise UnknownNameError("view", arguments.view, VIEWS)
     if Path(arguments.out).suffix not in (".mp4", ".gif"):
