@@ -1,0 +1,1 @@
+"""What `safetransfer bench` measures."""
