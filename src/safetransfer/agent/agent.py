@@ -1,0 +1,348 @@
+"""Algorithm 1 of the paper: Lagrangian actor-critic on stored sequences."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from safetransfer.agent import distribution
+from safetransfer.agent.losses import masked_mean, n_step_targets
+from safetransfer.agent.multiplier import Multiplier
+from safetransfer.agent.networks import Networks, Shapes, q_values
+from safetransfer.agent.normaliser import Normaliser
+from safetransfer.agent.settings import AgentSettings
+from safetransfer.errors import CheckpointError
+
+# What may be carried into another hallway: each name adds to the one before it.
+CARRY = ("policy", "weights", "multiplier", "optimisers", "replay")
+
+
+@dataclass
+class Batch:
+    """B sequences of T transitions, time first; the states at 0..T, the rest at 0..T-1."""
+
+    obs: dict[str, Tensor]  # camera (T+1, B, H, W, C) uint8, proprio (T+1, B, P)
+    last_reward: Tensor  # (T+1, B), unscaled
+    last_cost: Tensor  # (T+1, B)
+    carry: Tensor  # (B, hidden), the actor's hidden state before the first step
+    action: Tensor  # (T, B, A)
+    reward: Tensor  # (T, B)
+    cost: Tensor  # (T, B)
+    terminated: Tensor  # (T, B) bool
+    valid: Tensor  # (T, B) bool, transitions of the sequence's first episode
+
+    def to(self, device: torch.device) -> Batch:
+        """The same batch on another device."""
+
+        def move(x: Tensor) -> Tensor:
+            return x.to(device, non_blocking=True)
+
+        obs = {name: move(x) for name, x in self.obs.items()}
+        rest = [move(getattr(self, f.name)) for f in fields(self)[1:]]
+        return Batch(obs, *rest)
+
+
+class Actor(nn.Module):
+    """The part of the agent that acts: what collectors and evaluations need, and nothing more."""
+
+    def __init__(self, networks: Networks, normaliser: Normaliser, settings: AgentSettings):
+        super().__init__()
+        self.networks, self.normaliser, self.settings = networks, normaliser, settings
+        self.hidden = settings.hidden
+
+    def initial_carry(self, n: int) -> np.ndarray:
+        """Hidden states at an episode's start, (n, hidden)."""
+        return np.zeros((n, self.hidden), np.float32)
+
+    @torch.no_grad()
+    def act(
+        self,
+        obs: Mapping[str, np.ndarray],
+        last_reward: np.ndarray,
+        last_cost: np.ndarray,
+        carry: np.ndarray,
+        rng: np.random.Generator | None = None,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """One decision for each of n environments.
+
+        Args:
+            obs: camera (n, H, W, C) uint8 and/or proprio (n, P).
+            last_reward, last_cost: (n,), as the environment gave them (0 at an episode's start).
+            carry: (n, hidden).
+            rng: source of exploration; None takes the distribution's mode.
+
+        Returns:
+            action (n, A) float32 in [-1, 1], and the next carry.
+        """
+        device = self.normaliser.mean.device
+        tensors = {k: torch.as_tensor(v, device=device).unsqueeze(0) for k, v in obs.items()}
+        tensors["proprio"] = self.normaliser(tensors["proprio"])
+        feedback = scaled_feedback(
+            torch.as_tensor(last_reward, device=device).unsqueeze(0),
+            torch.as_tensor(last_cost, device=device).unsqueeze(0),
+            self.settings,
+        )
+        _, z, h = self.networks.state(tensors, feedback, torch.as_tensor(carry, device=device))
+        parameters = self.networks.policy(z[0])[0]
+        if rng is None:
+            action = distribution.mode(parameters)
+        else:
+            shape = (parameters.shape[0], parameters.shape[1] // 2)
+            noise = torch.from_numpy(rng.standard_normal(shape, dtype=np.float32)).to(device)
+            action, _ = distribution.sample(parameters, noise)
+        return action.cpu().numpy(), h.cpu().numpy()
+
+
+def scaled_feedback(last_reward: Tensor, last_cost: Tensor, settings: AgentSettings) -> Tensor:
+    """The two feedback inputs (..., 2) in the units that the critics see."""
+    return torch.stack(
+        [last_reward * settings.reward_scale, last_cost * settings.cost_scale], -1
+    ).float()
+
+
+class Agent:
+    """Networks, targets, optimisers and multiplier, and one update of each (Algorithm 1)."""
+
+    def __init__(
+        self,
+        shapes: Shapes,
+        settings: AgentSettings,
+        seed: int = 0,
+        device: str | torch.device = "cpu",
+        steps_per_decision: int = 1,
+    ):
+        """`steps_per_decision`: environment steps in which one action is repeated."""
+        self.settings, self.shapes = settings, shapes
+        self.device = torch.device(device)
+        self.steps_per_decision = steps_per_decision
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.networks = Networks(shapes, settings).to(self.device)
+        self.normaliser = Normaliser(shapes.proprio).to(self.device)
+        self.actor = Actor(self.networks, self.normaliser, settings)
+        self.q_target = copy.deepcopy(self.networks.q).requires_grad_(False)
+        self.log_alpha = torch.tensor(float(np.log(settings.alpha)), device=self.device)
+        self.log_alpha.requires_grad_(settings.tune_alpha)
+        self.multiplier = Multiplier(settings)
+        self.generator = torch.Generator(device=self.device).manual_seed(seed)
+        self.updates = 0
+        self._groups()
+
+    def _groups(self) -> None:
+        n = self.networks
+        s = self.settings
+        core = [*(n.encoder.parameters() if n.encoder else ()), *n.gru.parameters()]
+        self._critic_parameters = [*core, *n.q.parameters()]
+        eyes = list(n.policy_encoder.parameters()) if n.policy_encoder else []
+        self._policy_parameters = [*eyes, *n.policy.parameters()]
+        self.critic_optimiser = torch.optim.Adam(
+            [{"params": core, "lr": s.lr_encoder}, {"params": list(n.q.parameters()), "lr": s.lr}],
+            foreach=True,
+        )
+        groups = [{"params": list(n.policy.parameters()), "lr": s.lr}]
+        if eyes:
+            groups.append({"params": eyes, "lr": s.lr_encoder})
+        self.policy_optimiser = torch.optim.Adam(groups, foreach=True)
+        self.alpha_optimiser = torch.optim.Adam([self.log_alpha], lr=s.lr_alpha)
+
+    def _set_learning_rates(self) -> None:
+        s = self.settings
+        self.critic_optimiser.param_groups[0]["lr"] = s.lr_encoder
+        self.critic_optimiser.param_groups[1]["lr"] = s.lr
+        for group, lr in zip(
+            self.policy_optimiser.param_groups, (s.lr, s.lr_encoder), strict=False
+        ):
+            group["lr"] = lr
+        self.alpha_optimiser.param_groups[0]["lr"] = s.lr_alpha
+
+    @property
+    def alpha(self) -> float:
+        return float(self.log_alpha.detach().exp())
+
+    @property
+    def constrained(self) -> bool:
+        """Whether the constraint acts now: it is on and its warm-up is over."""
+        s = self.settings
+        return s.constraint == "on" and self.updates >= s.constraint_warmup
+
+    def update(self, batch: Batch, measured_cost: float | None = None) -> dict[str, float]:
+        """One step of every part of Algorithm 1.
+
+        Args:
+            batch: sequences from the replay.
+            measured_cost: cost per environment step of recent experience, which drives the
+                multiplier when ``multiplier_signal == "measured"``; None leaves it as it is.
+
+        Returns:
+            Scalars by name. A loss that is not a number is returned as such; the caller stops.
+        """
+        s, n = self.settings, self.networks
+        obs = dict(batch.obs)
+        obs["proprio"] = self.normaliser(obs["proprio"])
+        feedback = scaled_feedback(batch.last_reward, batch.last_cost, s)
+        z, z_policy, _ = n.state(obs, feedback, batch.carry)
+
+        # a' ~ pi, used both as the next action of the backups and in the policy's own loss
+        noise = torch.randn(
+            (*z.shape[:2], self.shapes.actions), generator=self.generator, device=self.device
+        )
+        a_pi, log_pi = distribution.sample(
+            n.policy(z_policy.flatten(0, 1))[0].unflatten(0, z.shape[:2]), noise
+        )
+        alpha, beta = self.alpha, self.multiplier.value
+
+        # Q1, Q2: entropy-regularised backup; Qc: cost backup (with c where the paper prints r)
+        with torch.no_grad():
+            q1, q2, qc = q_values(self.q_target, z, a_pi)
+            value = torch.minimum(q1, q2) - alpha * log_pi
+            ends, valid = batch.terminated, batch.valid
+            y = n_step_targets(batch.reward * s.reward_scale, ends, valid, value, s.gamma, s.n_step)
+            y_c = n_step_targets(batch.cost * s.cost_scale, ends, valid, qc, s.gamma_cost, s.n_step)
+            targets = torch.stack([y, y, y_c])
+        q = n.q_values(z[:-1], batch.action)
+        errors = (q - targets).square()
+        loss_q, loss_qc = masked_mean(errors[:2], valid), masked_mean(errors[2], valid)
+
+        # pi: maximise min Q_i - alpha log pi - beta Qc
+        q1, q2, qc = n.q_values(z[:-1].detach(), a_pi[:-1])
+        objective = torch.minimum(q1, q2) - alpha * log_pi[:-1]
+        if self.constrained:
+            objective = objective - beta * qc
+            if s.normalise_objective:
+                objective = objective / (1.0 + beta)
+        loss_pi = -masked_mean(objective, valid)
+        policy_gradients = torch.autograd.grad(loss_pi, self._policy_parameters)
+
+        self.critic_optimiser.zero_grad(set_to_none=True)
+        (2.0 * loss_q + loss_qc).backward()
+        norm = nn.utils.clip_grad_norm_(self._critic_parameters, s.max_grad_norm, foreach=True)
+        for parameter, gradient in zip(self._policy_parameters, policy_gradients, strict=True):
+            parameter.grad = gradient
+        nn.utils.clip_grad_norm_(self._policy_parameters, s.max_grad_norm, foreach=True)
+        losses = {
+            "loss_q": float(loss_q.detach()),
+            "loss_qc": float(loss_qc.detach()),
+            "loss_pi": float(loss_pi.detach()),
+        }
+        entropy = -float(masked_mean(log_pi[:-1].detach(), valid))
+        metrics = losses | {
+            "q": float(masked_mean(q[0].detach(), valid)),
+            "qc": float(masked_mean(q[2].detach(), valid)),
+            "entropy": entropy,
+            "alpha": alpha,
+            "grad_norm": float(norm),
+        }
+        if not all(np.isfinite(x) for x in losses.values()):
+            return metrics  # nothing has been changed: the weights are still good
+        self.critic_optimiser.step()
+        self.policy_optimiser.step()
+
+        if s.tune_alpha:
+            target = -float(self.shapes.actions) if s.target_entropy is None else s.target_entropy
+            self.log_alpha.grad = torch.tensor(alpha * (entropy - target), device=self.device)
+            self.alpha_optimiser.step()
+            with torch.no_grad():
+                self.log_alpha.clamp_(-12.0, 3.0)
+
+        if self.constrained:
+            if s.multiplier_signal == "critic":
+                # (1 - gamma) Qc is the discounted mean cost of a decision
+                rate = (1.0 - s.gamma_cost) * metrics["qc"] / s.cost_scale
+                self.multiplier.step(rate / self.steps_per_decision)
+            elif measured_cost is not None:
+                self.multiplier.step(measured_cost)
+
+        with torch.no_grad():
+            torch._foreach_lerp_(list(self.q_target.parameters()), list(n.q.parameters()), s.tau)
+        self.updates += 1
+        return metrics | {"multiplier": self.multiplier.value}
+
+    @torch.no_grad()
+    def q_at_start(self, obs: Mapping[str, np.ndarray], action: np.ndarray) -> np.ndarray:
+        """min(Q1, Q2) of first decisions of episodes, (M,), to hold against measured returns."""
+        tensors = {k: torch.as_tensor(v, device=self.device).unsqueeze(0) for k, v in obs.items()}
+        tensors["proprio"] = self.normaliser(tensors["proprio"])
+        m = action.shape[0]
+        zeros = torch.zeros(m, self.settings.hidden, device=self.device)
+        feedback = torch.zeros(1, m, 2, device=self.device)
+        z, _, _ = self.networks.state(tensors, feedback, zeros)
+        q = self.networks.q_values(z[0], torch.as_tensor(action, device=self.device))
+        return torch.minimum(q[0], q[1]).cpu().numpy()
+
+    def parameter_counts(self) -> dict[str, int]:
+        """Parameters by the names of Table 2 (targets not counted, as there)."""
+        n = self.networks
+        encoders = [e for e in (n.encoder, n.policy_encoder) if e is not None]
+        return {
+            "Vision CNN": sum(_size(e.convolutions.parameters()) for e in encoders),
+            "CNN Embedding": sum(_size(e.embedding.parameters()) for e in encoders),
+            "RNN (GRU)": _size(n.gru.parameters()),
+            "Policy MLP": _size(n.policy.parameters()),
+            "Q MLP": _size(n.q.parameters()) // 3,
+            "Total": _size(n.parameters()),
+        }
+
+    # Checkpoints
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "networks": self.networks.state_dict(),
+            "normaliser": self.normaliser.state_dict(),
+            "q_target": self.q_target.state_dict(),
+            "log_alpha": self.log_alpha.detach().clone(),
+            "multiplier": self.multiplier.state_dict(),
+            "critic_optimiser": self.critic_optimiser.state_dict(),
+            "policy_optimiser": self.policy_optimiser.state_dict(),
+            "alpha_optimiser": self.alpha_optimiser.state_dict(),
+            "generator": self.generator.get_state(),
+            "updates": self.updates,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any], carry: str | None = None) -> None:
+        """Go on from `state` exactly, or, with `carry`, start anew from parts of it.
+
+        `carry` is one of CARRY: "policy" (encoder, GRU, policy and normaliser, with fresh critics),
+        "weights" (the critics, their targets and alpha too), "multiplier" (beta too),
+        "optimisers" (Adam's moments too), "replay" (for this class the same as "optimisers").
+
+        Raises:
+            CheckpointError: the weights are of other shapes than this agent's.
+        """
+        level = len(CARRY) if carry is None else CARRY.index(carry)
+        networks = state["networks"]
+        if level == 0:
+            own = self.networks.state_dict()
+            networks = {k: own[k] if k.startswith("q.") else v for k, v in networks.items()}
+        try:
+            self.networks.load_state_dict(networks)
+            self.normaliser.load_state_dict(state["normaliser"])
+            if level >= 1:
+                self.q_target.load_state_dict(state["q_target"])
+        except (RuntimeError, KeyError) as error:
+            reason = str(error).strip().splitlines()[-1].strip()
+            raise CheckpointError(
+                f"the checkpoint's networks do not fit these settings or spaces: {reason}"
+            ) from error
+        if level >= 1:
+            with torch.no_grad():
+                self.log_alpha.copy_(state["log_alpha"])
+        if level >= 2:
+            self.multiplier.load_state_dict(state["multiplier"])
+        if level >= 3:
+            self.critic_optimiser.load_state_dict(state["critic_optimiser"])
+            self.policy_optimiser.load_state_dict(state["policy_optimiser"])
+            self.alpha_optimiser.load_state_dict(state["alpha_optimiser"])
+            self._set_learning_rates()  # those of these settings, not of the checkpoint's
+        if carry is None:
+            self.generator.set_state(state["generator"])
+            self.updates = int(state["updates"])
+
+
+def _size(parameters: Iterable[nn.Parameter]) -> int:
+    return sum(p.numel() for p in parameters)

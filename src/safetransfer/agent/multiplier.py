@@ -1,0 +1,41 @@
+"""The Lagrange multiplier beta, which prices cost against reward."""
+
+from __future__ import annotations
+
+from safetransfer.agent.settings import AgentSettings
+
+
+class Multiplier:
+    """Gradient ascent on beta (J_c - c), kept in [0, max], with optional P and D terms.
+
+    With kp = kd = 0 this is Algorithm 1's step along grad_beta E[beta (c - Qc)]; the other terms
+    are those of Stooke et al. 2020, "Responsive Safety in RL by PID Lagrangian Methods".
+    """
+
+    def __init__(self, settings: AgentSettings):
+        self.settings = settings
+        self.integral = settings.multiplier_init
+        self.value = settings.multiplier_init if settings.constraint == "on" else 0.0
+        self._previous: float | None = None
+
+    def step(self, cost_per_step: float, updates: int = 1) -> float:
+        """Move beta by `updates` steps, given the cost per environment step J_c; returns beta."""
+        s = self.settings
+        excess = cost_per_step - s.cost_limit
+        # Clamped at each step, so that a long safe stretch cannot be saved up against later harm.
+        self.integral = min(
+            max(self.integral + s.multiplier_lr * updates * excess, 0.0), s.multiplier_max
+        )
+        rise = 0.0 if self._previous is None else max(cost_per_step - self._previous, 0.0)
+        self._previous = cost_per_step
+        value = self.integral + s.multiplier_kp * excess + s.multiplier_kd * rise
+        self.value = min(max(value, 0.0), s.multiplier_max)
+        return self.value
+
+    def state_dict(self) -> dict[str, float | None]:
+        return {"integral": self.integral, "value": self.value, "previous": self._previous}
+
+    def load_state_dict(self, state: dict[str, float | None]) -> None:
+        self.integral = float(state["integral"] or 0.0)
+        self.value = float(state["value"] or 0.0)
+        self._previous = state["previous"]

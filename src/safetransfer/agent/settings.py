@@ -1,0 +1,87 @@
+"""Every hyperparameter of the agent, in the paper's symbols where it has one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from safetransfer.errors import SettingError
+
+
+def _f(default: Any, help: str) -> Any:
+    return field(default=default, metadata={"help": help})
+
+
+@dataclass
+class AgentSettings:
+    """Hyperparameters of the constrained recurrent SAC (Algorithm 1 of Knight & Achiam)."""
+
+    # Networks
+    cnn: Literal["patch", "nature"] = _f("patch", "convolutions: 'patch' (small, fast) or 'nature'")
+    embedding: int = _f(128, "width of the embedding of the convolutions' output")
+    hidden: int = _f(128, "width of the GRU's hidden state")
+    mlp: tuple[int, ...] = _f((128, 128), "hidden layers of the policy and of each Q head")
+    activation: Literal["relu", "selu", "elu"] = _f("relu", "activation of all layers")
+    layer_norm: bool = _f(True, "layer norm on the embedding and on the heads' first layer")
+    encoders: Literal["shared", "separate"] = _f(
+        "shared",
+        "'shared': the policy reads the critics' encoder, without gradient; "
+        "'separate': the policy has convolutions of its own (the paper's Table 2)",
+    )
+    feedback: bool = _f(True, "give the last reward and cost to the GRU (figure 8 takes them away)")
+
+    # Bellman backups
+    gamma: float = _f(0.98, "discount of rewards, per decision")
+    gamma_cost: float = _f(0.98, "discount of costs, per decision")
+    n_step: int = _f(4, "steps of reward before the critics' bootstrap")
+    tau: float = _f(0.02, "share of the critics moved into their targets at each update")
+    reward_scale: float = _f(0.1, "factor on rewards before the agent sees them")
+    cost_scale: float = _f(1.0, "factor on costs before the agent sees them")
+
+    # Entropy
+    tune_alpha: bool = _f(True, "tune alpha towards target_entropy (fixed at alpha otherwise)")
+    alpha: float = _f(0.1, "entropy coefficient, or its first value when it is tuned")
+    target_entropy: float | None = _f(None, "nats; None: minus the number of actions")
+
+    # Constraint
+    constraint: Literal["on", "off"] = _f("on", "'off' trains SAC for reward alone (figures 6, 7)")
+    constraint_warmup: int = _f(0, "updates before the constraint acts on policy and multiplier")
+    cost_limit: float = _f(0.01, "c: highest mean cost per environment step")
+    multiplier_signal: Literal["measured", "critic"] = _f(
+        "measured",
+        "what drives beta: recent cost per step, or the replayed Qc as the paper prints",
+    )
+    multiplier_init: float = _f(0.0, "first value of beta")
+    multiplier_lr: float = _f(0.02, "integral gain: change of beta per update and unit of excess")
+    multiplier_kp: float = _f(0.0, "proportional gain of beta")
+    multiplier_kd: float = _f(0.0, "derivative gain of beta")
+    multiplier_max: float = _f(100.0, "highest value of beta")
+    normalise_objective: bool = _f(True, "divide the policy's objective by 1 + beta")
+
+    # Optimisation
+    lr: float = _f(5e-4, "Adam's learning rate of the heads and the policy")
+    lr_encoder: float = _f(5e-4, "Adam's learning rate of convolutions and GRU")
+    lr_alpha: float = _f(1e-3, "Adam's learning rate of log alpha")
+    batch_size: int = _f(32, "sequences in an update")
+    horizon: int = _f(12, "steps of a sequence, through all of which gradients flow")
+    max_grad_norm: float = _f(10.0, "gradients are scaled down to this norm")
+
+    def __post_init__(self) -> None:
+        for name in ("gamma", "gamma_cost"):
+            if not 0.0 <= getattr(self, name) < 1.0:
+                raise SettingError(f"agent.{name} is {getattr(self, name)}; it must be in [0, 1)")
+        if not 0.0 < self.tau <= 1.0:
+            raise SettingError(f"agent.tau is {self.tau}; it must be in (0, 1]")
+        for name in ("embedding", "hidden", "n_step", "batch_size", "horizon"):
+            if getattr(self, name) < 1:
+                raise SettingError(f"agent.{name} is {getattr(self, name)}; it must be 1 or more")
+        for name in ("lr", "lr_encoder", "alpha", "reward_scale", "cost_scale", "max_grad_norm"):
+            if not getattr(self, name) > 0.0:
+                raise SettingError(f"agent.{name} is {getattr(self, name)}; it must be above 0")
+        for name in ("cost_limit", "multiplier_init", "multiplier_lr", "constraint_warmup"):
+            if getattr(self, name) < 0:
+                raise SettingError(
+                    f"agent.{name} is {getattr(self, name)}; it must not be negative"
+                )
+        if not self.mlp or min(self.mlp) < 1:
+            raise SettingError(f"agent.mlp is {self.mlp}; it needs one width or more, each above 0")

@@ -1,0 +1,311 @@
+"""The paper's experiment: pre-train where mistakes are cheap, carry the agent over, count the cost.
+
+For each seed: pre-train; meet each deployment hallway as it is (zero-shot); fine-tune there; train
+from scratch there for as many epochs as pre-training took; evaluate each. Every stage writes into
+its own directory and is skipped, or gone on with, when it is found there.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import json
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from safetransfer import settings_io
+from safetransfer.agent.agent import CARRY
+from safetransfer.envs.registration import parse_env_name
+from safetransfer.errors import SettingError, UnknownNameError
+from safetransfer.training import checkpoint, logs
+from safetransfer.training.evaluate import (
+    EVALUATION_SEED,
+    environment_settings,
+    evaluate,
+    load_policy,
+    summary,
+)
+from safetransfer.training.loop import train
+from safetransfer.training.settings import Settings
+
+PLAN = "transfer.json"
+
+
+@dataclass
+class TransferPlan:
+    """What is moved where, for how long, and with how much of the agent."""
+
+    env: str = "PointWalls"
+    to: tuple[str, ...] = ("PointPoles", "PointHumanoids")
+    seeds: tuple[int, ...] = (0,)
+    pretrain_epochs: int = 26
+    finetune_epochs: int = 8
+    carry: str = "multiplier"
+    scratch: bool = True
+    episodes: int = 50
+    films: bool = True
+    agent: str | None = None  # a kept pre-trained agent, in place of pre-training
+    # Another transfer directory whose from-scratch runs are shown where this one has none.
+    reference: str | None = None
+    finetune: dict[str, Any] = field(default_factory=dict)  # settings that differ in fine-tuning
+
+    def __post_init__(self) -> None:
+        self.to, self.seeds = tuple(self.to), tuple(self.seeds)
+        robots = {parse_env_name(name)[0] for name in (self.env, *self.to)}
+        if len(robots) > 1:
+            raise SettingError(
+                f"an agent moves between hallways, not between robots: got {', '.join(robots)}"
+            )
+        if self.carry not in CARRY:
+            raise UnknownNameError("carry", self.carry, CARRY)
+        if not self.to or not self.seeds:
+            raise SettingError(
+                "a transfer needs one deployment hallway or more, and a seed or more"
+            )
+        for name in ("pretrain_epochs", "finetune_epochs", "episodes"):
+            if getattr(self, name) < 1:
+                raise SettingError(f"{name} is {getattr(self, name)}; it must be 1 or more")
+
+
+def run_transfer(
+    out: str | Path,
+    plan: TransferPlan,
+    settings: Settings,
+    command: str | None = None,
+    say: Callable[[str], None] = lambda text: print(text, file=sys.stderr, flush=True),
+) -> Path:
+    """Run what is missing of the plan in directory `out`, and write its report.
+
+    Args:
+        out: the transfer directory; one that holds another plan is refused.
+        plan: the experiment.
+        settings: of every training run in it; hallway, epochs and seed are the plan's.
+        command: what the user typed, recorded.
+        say: told of each stage.
+
+    Returns:
+        The path of the report.
+
+    Raises:
+        SettingError: `out` holds another experiment, or the plan cannot work.
+        CheckpointError: the kept agent cannot be read.
+    """
+    from safetransfer.report.page import write_report
+
+    out = Path(out)
+    settings = _for_transfer(settings, plan)
+    _write_plan(out, plan, settings, command)
+    for seed in plan.seeds:
+        for stage in stages(out, plan, settings, seed, command):
+            if stage.done():
+                continue
+            say(f"seed {seed}: {stage.title}")
+            stage.run()
+            write_report(out)
+    if plan.reference:
+        _copy_reference(out, Path(plan.reference), plan)
+    return write_report(out)
+
+
+@dataclass
+class Stage:
+    """A piece of the experiment that is done when its file says so."""
+
+    name: str
+    title: str
+    done: Callable[[], bool]
+    run: Callable[[], Any]
+
+
+def stages(
+    out: Path, plan: TransferPlan, settings: Settings, seed: int, command: str | None
+) -> Iterator[Stage]:
+    """The stages of one seed, in order; each expects those before it to be done."""
+    base = out / f"seed-{seed}"
+    pretrain = base / "pretrain"
+    settings = _with(settings, seed=seed)
+    if plan.agent is None:
+        yield _training(
+            "pretrain", f"pre-training in {plan.env}", pretrain,
+            _with(settings, env=plan.env, epochs=plan.pretrain_epochs), command,
+        )  # fmt: skip
+    else:
+        kept = Path(plan.agent)
+        yield Stage(
+            "pretrain",
+            f"taking the kept agent {kept.name}",
+            lambda: (pretrain / checkpoint.FILE_NAME).exists(),
+            lambda: _take_kept(kept, pretrain),
+        )
+    yield _evaluation("pretrain", base, pretrain, plan.env, plan, settings, seed)
+    for env in plan.to:
+        yield _evaluation(f"zeroshot-{env}", base, pretrain, env, plan, settings, seed)
+        if plan.films:
+            yield _film(f"zeroshot-{env}", base, pretrain, env, settings)
+    tuned = _with(settings_io.updated(settings, plan.finetune), epochs=plan.finetune_epochs)
+    tuned.agent.constraint_warmup = 0  # it knows what costs: the constraint holds from the start
+    for env in plan.to:
+        name = f"finetune-{env}"
+        yield _training(
+            name, f"fine-tuning in {env}", base / name, _with(tuned, env=env), command,
+            init=pretrain, carry=plan.carry,
+        )  # fmt: skip
+        yield _evaluation(name, base, base / name, env, plan, settings, seed)
+        if plan.films:
+            yield _film(name, base, base / name, env, settings)
+    for env in plan.to if plan.scratch else ():
+        name = f"scratch-{env}"
+        yield _training(
+            name, f"training from scratch in {env}", base / name,
+            _with(settings, env=env, epochs=plan.pretrain_epochs), command,
+        )  # fmt: skip
+        yield _evaluation(name, base, base / name, env, plan, settings, seed)
+
+
+def _for_transfer(settings: Settings, plan: TransferPlan) -> Settings:
+    settings = copy.deepcopy(settings)
+    if plan.carry == "replay":
+        settings.train.checkpoint_replay = True
+    return settings
+
+
+def _with(
+    settings: Settings, env: str | None = None, epochs: int | None = None, seed: int | None = None
+) -> Settings:
+    settings = copy.deepcopy(settings)
+    if env is not None:
+        robot, obstacles = parse_env_name(env)
+        settings.env = dataclasses.replace(settings.env, robot=robot, obstacles=obstacles)
+    if epochs is not None:
+        settings.train.epochs = epochs
+    if seed is not None:
+        settings.train.seed = seed
+    return settings
+
+
+def _training(
+    name: str,
+    title: str,
+    run_dir: Path,
+    settings: Settings,
+    command: str | None,
+    init: Path | None = None,
+    carry: str = "weights",
+) -> Stage:
+    def done() -> bool:
+        rows = logs.read_rows(run_dir)
+        finished = bool(rows) and rows[-1]["epoch"] >= settings.train.epochs
+        return (
+            finished
+            and (run_dir / checkpoint.FILE_NAME).exists()
+            and _epoch(run_dir) >= (settings.train.epochs)
+        )
+
+    return Stage(
+        name,
+        title,
+        done,
+        lambda: train(settings, run_dir, command=command, init=init, carry=carry, title=title),
+    )
+
+
+def _epoch(run_dir: Path) -> int:
+    """Epoch of the checkpoint: a log can be ahead of it when a run was killed in between."""
+    return int(checkpoint.load(run_dir / checkpoint.FILE_NAME)["counters"]["epoch"])
+
+
+def _evaluation(
+    name: str, base: Path, agent: Path, env: str, plan: TransferPlan, settings: Settings, seed: int
+) -> Stage:
+    path = base / "evaluations" / f"{name}.json"
+
+    def run() -> None:
+        policy = load_policy(agent)
+        where = environment_settings(policy, env, mocap=settings.env.mocap)
+        per_episode = evaluate(policy, where, plan.episodes, EVALUATION_SEED + seed)
+        document = summary(env, per_episode) | {
+            "per_episode": per_episode,
+            "agent": agent.name,
+            "seed": EVALUATION_SEED + seed,
+        }
+        path.parent.mkdir(parents=True, exist_ok=True)
+        settings_io.write_json(path, document)
+
+    return Stage(
+        f"evaluate {name}", f"evaluating {agent.name} in {env}, {plan.episodes} episodes",
+        path.exists, run,
+    )  # fmt: skip
+
+
+def _film(name: str, base: Path, agent: Path, env: str, settings: Settings) -> Stage:
+    path = base / "films" / f"{name}.mp4"
+
+    def run() -> None:
+        from safetransfer.report.film import film
+
+        path.parent.mkdir(parents=True, exist_ok=True)
+        film(agent, env, path, mocap=settings.env.mocap)
+
+    return Stage(f"film {name}", f"filming {agent.name} in {env}", path.exists, run)
+
+
+def _take_kept(kept: Path, pretrain: Path) -> None:
+    """Copy a kept agent, with its log and configuration, in place of pre-training."""
+    checkpoint.load(kept)  # refuses what is not one before anything is copied
+    source = checkpoint.locate(kept)
+    pretrain.mkdir(parents=True, exist_ok=True)
+    for name in (logs.FILE_NAME, "config.json"):
+        if (source.parent / name).exists():
+            shutil.copyfile(source.parent / name, pretrain / name)
+    partial = pretrain / (checkpoint.FILE_NAME + ".part")
+    shutil.copyfile(source, partial)
+    partial.replace(pretrain / checkpoint.FILE_NAME)
+
+
+def _copy_reference(out: Path, reference: Path, plan: TransferPlan) -> None:
+    """Show the kept from-scratch runs of another transfer where this one has none of its own."""
+    if not (reference / PLAN).exists():
+        raise SettingError(f"{reference} is not a transfer directory: it has no {PLAN}")
+    for source in sorted(reference.glob("seed-*")):
+        for env in plan.to:
+            name = f"scratch-{env}"
+            for relative in (
+                Path(name) / logs.FILE_NAME,
+                Path(name) / "config.json",
+                Path("evaluations") / f"{name}.json",
+            ):
+                target = out / source.name / relative
+                if (source / relative).exists() and not target.exists():
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    shutil.copyfile(source / relative, target)
+
+
+def _write_plan(out: Path, plan: TransferPlan, settings: Settings, command: str | None) -> None:
+    document = settings_io.to_dict(plan) | {
+        "settings": settings_io.to_dict(settings),
+        "command": command,
+    }
+    path = out / PLAN
+    if path.exists():
+        before = settings_io.read_file(path)
+        # More seeds, more hallways or longer films of the same experiment are welcome.
+        free = ("command", "seeds", "to", "scratch", "films", "settings.train.threads")
+        different = [
+            line
+            for line in settings_io.differences(before, json.loads(json.dumps(document)))
+            if not line.startswith(free)
+        ]
+        if different:
+            raise SettingError(
+                f"{out} holds another experiment: {'; '.join(different)}. "
+                "Give its own settings to go on with it, or another --out"
+            )
+    out.mkdir(parents=True, exist_ok=True)
+    settings_io.write_json(path, document)
+
+
+__all__ = ["Stage", "TransferPlan", "run_transfer", "stages"]

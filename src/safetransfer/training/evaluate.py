@@ -1,0 +1,171 @@
+"""Evaluating a kept agent: returns, costs and lengths over whole episodes of fresh hallways."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from safetransfer import settings_io
+from safetransfer.agent.agent import Actor, Agent
+from safetransfer.agent.networks import Shapes
+from safetransfer.envs.registration import parse_env_name
+from safetransfer.envs.settings import HallwaySettings
+from safetransfer.errors import CheckpointError, SettingError
+from safetransfer.report.statistics import bootstrap_mean
+from safetransfer.training import checkpoint
+from safetransfer.training.build import make_env, shapes_of
+from safetransfer.training.settings import Settings
+
+# Far from the seeds of training, which users count from zero.
+EVALUATION_SEED = 1_000_003
+
+
+class Policy:
+    """A trained agent, ready to act: what evaluations and films need."""
+
+    def __init__(self, actor: Actor, settings: Settings):
+        self.actor, self.settings = actor, settings
+
+    def initial_carry(self, n: int) -> np.ndarray:
+        """Hidden states at the start of n episodes, (n, hidden)."""
+        return self.actor.initial_carry(n)
+
+    def act(
+        self,
+        obs: Mapping[str, np.ndarray],
+        last_reward: np.ndarray,
+        last_cost: np.ndarray,
+        carry: np.ndarray,
+        deterministic: bool = True,
+        rng: np.random.Generator | None = None,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Actions (n, A) in [-1, 1] and the next carry; see `Actor.act`."""
+        if not deterministic and rng is None:
+            raise SettingError("a stochastic policy needs an rng")
+        return self.actor.act(obs, last_reward, last_cost, carry, None if deterministic else rng)
+
+
+def load_policy(path: str | Path) -> Policy:
+    """The policy in a checkpoint (a file, or a run directory that holds one).
+
+    Raises:
+        CheckpointError: it cannot be read, or is not one of a training run.
+    """
+    payload = checkpoint.load(path)
+    try:
+        settings = settings_io.from_dict(Settings, payload["settings"])
+        shapes = payload["shapes"]
+        camera = shapes["camera"]
+        agent = Agent(
+            Shapes(tuple(camera) if camera else None, shapes["proprio"], shapes["actions"]),
+            settings.agent,
+        )
+        agent.load_state_dict(payload["agent"])
+    except KeyError as error:
+        raise CheckpointError(
+            f"{path} is not the checkpoint of a training run: it has no {error}"
+        ) from error
+    return Policy(agent.actor, settings)
+
+
+def environment_settings(policy: Policy, env_name: str, **changes: Any) -> HallwaySettings:
+    """The hallway that the policy was trained with, but with `env_name`'s robot and obstacles,
+    every episode from the start line."""
+    robot, obstacles = parse_env_name(env_name)
+    return dataclasses.replace(
+        policy.settings.env, robot=robot, obstacles=obstacles, start_anywhere=0.0, **changes
+    )
+
+
+def evaluate(
+    policy: Policy,
+    env_settings: HallwaySettings,
+    episodes: int = 100,
+    seed: int = EVALUATION_SEED,
+    num_envs: int = 25,
+    threads: int = 1,
+    deterministic: bool = True,
+) -> dict[str, list[float]]:
+    """Run `episodes` episodes; lists of "return", "cost" and "length" (environment steps).
+
+    Each of the environments contributes a number of episodes fixed beforehand: taking whichever
+    end first would favour short ones.
+    """
+    if episodes < 1:
+        raise SettingError(f"episodes is {episodes}; it must be 1 or more")
+    n = min(num_envs, episodes)
+    quota = np.full(n, episodes // n)
+    quota[: episodes % n] += 1
+    env = make_env(env_settings, n, threads)
+    rng = np.random.default_rng(np.random.SeedSequence([seed, 3]))
+    results: list[list[tuple[float, float, int]]] = [[] for _ in range(n)]
+    try:
+        obs, _ = env.reset(seed=seed)
+        actions = shapes_of(env).actions
+        trained = policy.actor.networks.shapes.actions
+        if actions != trained:
+            raise CheckpointError(
+                f"the agent has {trained} actions, {env_settings.name} "
+                f"takes {actions}: an agent moves between hallways, not "
+                "between robots"
+            )
+        carry = policy.initial_carry(n)
+        last_reward, last_cost = np.zeros((2, n), np.float32)
+        episode_return, episode_cost = np.zeros((2, n))
+        while any(len(r) < q for r, q in zip(results, quota, strict=True)):
+            action, carry = policy.act(
+                obs, last_reward, last_cost, carry, deterministic=deterministic, rng=rng
+            )
+            obs, reward, terminated, truncated, info = env.step(action)
+            last_reward, last_cost = reward.astype(np.float32), info["cost"].astype(np.float32)
+            episode_return += reward
+            episode_cost += info["cost"]
+            for i in np.nonzero(terminated | truncated)[0]:
+                if len(results[i]) < quota[i]:
+                    steps = int(info["final_info"]["steps"][i])
+                    results[i].append((float(episode_return[i]), float(episode_cost[i]), steps))
+                episode_return[i] = episode_cost[i] = last_reward[i] = last_cost[i] = 0.0
+                carry[i] = 0.0
+    finally:
+        env.close()
+    flat = [e for r in results for e in r]
+    return {
+        "return": [e[0] for e in flat],
+        "cost": [e[1] for e in flat],
+        "length": [float(e[2]) for e in flat],
+    }
+
+
+def summary(env_name: str, per_episode: Mapping[str, list[float]]) -> dict[str, Any]:
+    """Means with 95% bootstrap intervals over episodes."""
+    out: dict[str, Any] = {"env": env_name, "episodes": len(per_episode["return"])}
+    for name in ("return", "cost", "length"):
+        mean, low, high = bootstrap_mean(per_episode[name])
+        out[name] = {"mean": mean, "ci95": [low, high]}
+    return out
+
+
+def evaluate_checkpoint(
+    path: str | Path,
+    env_name: str,
+    episodes: int = 100,
+    seed: int = EVALUATION_SEED,
+    *,
+    deterministic: bool = True,
+    mocap: str | None = None,
+    threads: int = 1,
+) -> dict[str, Any]:
+    """Evaluate a kept agent in a hallway; `summary` with every episode beside it."""
+    torch.set_num_threads(1)
+    policy = load_policy(path)
+    changes = {} if mocap is None else {"mocap": mocap}
+    env_settings = environment_settings(policy, env_name, **changes)
+    per_episode = evaluate(
+        policy, env_settings, episodes, seed, threads=threads, deterministic=deterministic
+    )
+    return summary(env_name, per_episode) | {"per_episode": per_episode, "seed": seed}

@@ -1,0 +1,432 @@
+"""The training loop on one machine: collect and learn side by side, log, checkpoint, go on.
+
+One iteration: a collector steps the hallways with a copy of the actor while the learner makes the
+updates that are due from the replay; then the new experience enters the replay and the actor's
+copy is renewed. With one thread the two happen in turn, on the same data, with the same result.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import signal
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from safetransfer import settings_io
+from safetransfer.agent.agent import CARRY, Batch
+from safetransfer.errors import CheckpointError, SettingError, TrainingError, UnknownNameError
+from safetransfer.replay import Chunk, SequenceReplay
+from safetransfer.training import checkpoint
+from safetransfer.training.build import choose_device, make_agent, make_env, shapes_of
+from safetransfer.training.collector import Collector
+from safetransfer.training.logs import RunLog
+from safetransfer.training.machine import describe_machine, versions
+from safetransfer.training.progress import Progress
+from safetransfer.training.settings import Settings
+
+CONFIG = "config.json"
+
+
+def train(
+    settings: Settings,
+    run_dir: str | Path,
+    *,
+    command: str | None = None,
+    init: str | Path | None = None,
+    carry: str = "weights",
+    title: str | None = None,
+    on_row: Callable[[dict[str, Any]], None] | None = None,
+) -> dict[str, Any]:
+    """Train until ``settings.train.epochs``, from the run's checkpoint where it has one.
+
+    Args:
+        settings: the whole configuration.
+        run_dir: where config.json, log.jsonl, checkpoint.pt and tensorboard/ are or will be.
+        command: what the user typed, recorded.
+        init: checkpoint of another run to start from (ignored when this run has its own).
+        carry: what is taken from it, one of `safetransfer.agent.agent.CARRY`.
+        title: name in the progress display.
+        on_row: called with each row of the log.
+
+    Returns:
+        The last row of the log.
+
+    Raises:
+        SettingError: the directory holds a run of other settings.
+        CheckpointError: a checkpoint cannot be read, does not fit, or cannot be written.
+        TrainingError: a loss is not a number.
+        KeyboardInterrupt: after an interrupt, when the checkpoint is on the disk.
+    """
+    run = Run(settings, Path(run_dir), command=command, init=init, carry=carry)
+    return run.go(title or f"{settings.env.name}", on_row)
+
+
+class Run:
+    """One training run and everything that its checkpoint holds."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        run_dir: Path,
+        command: str | None = None,
+        init: str | Path | None = None,
+        carry: str = "weights",
+    ):
+        if carry not in CARRY:
+            raise UnknownNameError("carry", carry, CARRY)
+        t = settings.train
+        self.settings, self.run_dir = settings, run_dir
+        self.path = run_dir / checkpoint.FILE_NAME
+        saved = self._open_directory(command, init, carry)
+
+        device = choose_device(t.device)
+        self.env = make_env(settings.env, t.num_envs, threads=max(1, t.threads - 1))
+        shapes = shapes_of(self.env)
+        self.agent = make_agent(settings, shapes, device)
+        self.replay = SequenceReplay(
+            shapes,
+            t.replay_size,
+            t.num_envs,
+            settings.agent.hidden,
+            settings.agent.horizon,
+            t.replay_stride,
+        )
+        self.rng = np.random.default_rng(np.random.SeedSequence([t.seed, 2]))
+        # The collector acts with a copy, on the CPU, that the updates do not touch meanwhile.
+        self.actor = copy.deepcopy(self.agent.actor).cpu().requires_grad_(False)
+        self.counters: dict[str, Any] = {
+            "epoch": 0, "env_steps": 0, "decisions": 0, "episodes": 0, "cost_total": 0.0,
+            "wall_s": 0.0, "credit": 0.0,
+        }  # fmt: skip
+        self.recent_cost: deque[tuple[float, int]] = deque()
+        if saved is None and init is not None:
+            start = checkpoint.load(init)
+            self.agent.load_state_dict(_part(start, "agent", init), carry)
+            if carry == "replay":
+                if start.get("replay") is None:
+                    raise CheckpointError(
+                        f"{init} holds no replay to carry over; it is kept with "
+                        "train.checkpoint_replay"
+                    )
+                self.replay.load_state_dict(start["replay"])
+        self._sync_actor()
+        self.collector = Collector(
+            self.env, self.actor, t.seed, settings.agent.reward_scale, settings.agent.gamma
+        )
+        if saved is not None:
+            self._load(saved)
+
+    # ---------------------------------------------------------------- directory and checkpoint
+
+    def _open_directory(
+        self, command: str | None, init: str | Path | None, carry: str
+    ) -> dict[str, Any] | None:
+        """Write config.json, or check that the one there is of this run; its checkpoint, if any."""
+        now = settings_io.to_dict(self.settings)
+        config = self.run_dir / CONFIG
+        if config.exists():
+            before = settings_io.read_file(config).get("settings", {})
+            # How long to train and how to go about it may change; what is trained may not.
+            different = [
+                line
+                for line in settings_io.differences(before, now)
+                if not line.startswith(
+                    ("train.epochs", "train.threads", "train.checkpoint", "train.tensorboard")
+                )
+            ]
+            if different:
+                raise SettingError(
+                    f"{self.run_dir} holds a run with other settings: {'; '.join(different)}. "
+                    "Give the run's own settings to go on with it, or another directory"
+                )
+        self.run_dir.mkdir(parents=True, exist_ok=True)
+        document: dict[str, Any] = {
+            "settings": now,
+            "command": command,
+            "init": None if init is None else {"checkpoint": Path(init).name, "carry": carry},
+            "machine": describe_machine(),
+            "versions": versions(),
+        }
+        self._config_document = document
+        settings_io.write_json(config, document)
+        return checkpoint.load(self.path) if self.path.exists() else None
+
+    def save(self) -> None:
+        """Write the checkpoint; a failed write leaves the last one whole."""
+        checkpoint.save(
+            self.path,
+            {
+                "settings": settings_io.to_dict(self.settings),
+                "shapes": {
+                    "camera": self.agent.shapes.camera and list(self.agent.shapes.camera),
+                    "proprio": self.agent.shapes.proprio,
+                    "actions": self.agent.shapes.actions,
+                },
+                "agent": self.agent.state_dict(),
+                "collector": self.collector.state_dict(),
+                "counters": dict(self.counters),
+                "recent_cost": [list(x) for x in self.recent_cost],
+                "rng": self.rng,
+                "replay": self.replay.state_dict()
+                if self.settings.train.checkpoint_replay
+                else None,
+            },
+        )
+
+    def _load(self, saved: Mapping[str, Any]) -> None:
+        self.agent.load_state_dict(_part(saved, "agent", self.path))
+        self.collector.load_state_dict(_part(saved, "collector", self.path))
+        self.counters = dict(_part(saved, "counters", self.path))
+        self.recent_cost = deque((float(c), int(n)) for c, n in saved["recent_cost"])
+        self.rng = saved["rng"]
+        if saved.get("replay") is not None:
+            self.replay.load_state_dict(saved["replay"])
+        self._sync_actor()
+
+    def _sync_actor(self) -> None:
+        for mine, theirs in (
+            (self.actor.networks, self.agent.networks),
+            (self.actor.normaliser, self.agent.normaliser),
+        ):
+            for a, b in zip(_tensors(mine), _tensors(theirs), strict=True):
+                a.copy_(b)
+
+    # ---------------------------------------------------------------- the loop
+
+    def go(self, title: str, on_row: Callable[[dict[str, Any]], None] | None) -> dict[str, Any]:
+        t = self.settings.train
+        resumed = self.counters["epoch"] if self.path.exists() else None
+        workers = ThreadPoolExecutor(1, initializer=torch.set_num_threads, initargs=(1,))
+        log = RunLog(self.run_dir, resume_epoch=resumed, tensorboard=t.tensorboard)
+        if self.agent.device.type == "cpu":
+            # One core learns, the others step the hallways: more threads than cores cost dearly.
+            torch.set_num_threads(1)
+        progress = Progress(t.epochs, title, start_epoch=self.counters["epoch"])
+        last_saved = time.monotonic()
+        try:
+            with workers, log, progress, _Interrupts() as interrupts:
+                if resumed is not None:
+                    progress.message(f"going on from epoch {resumed} of {t.epochs}")
+                while self.counters["epoch"] < t.epochs:
+                    row = self._epoch(workers, interrupts)
+                    if row is not None:
+                        log.write(row)
+                        progress.update(row)
+                        if on_row:
+                            on_row(row)
+                    due = time.monotonic() - last_saved > 60.0 * t.checkpoint_minutes
+                    if due or interrupts.asked or self.counters["epoch"] >= t.epochs:
+                        self.save()
+                        last_saved = time.monotonic()
+                    if interrupts.asked:
+                        raise KeyboardInterrupt
+                return log.rows[-1] if log.rows else {}
+        finally:
+            self.env.close()
+
+    def _epoch(self, workers: ThreadPoolExecutor, interrupts: _Interrupts) -> dict[str, Any] | None:
+        """Iterate until the epoch's updates are made; its row, or None when interrupted."""
+        t, agent = self.settings.train, self.agent
+        meter = _Meter()
+        target = (self.counters["epoch"] + 1) * t.epoch_updates
+        before = dict(self.counters)
+        first_update = agent.updates
+        started = time.perf_counter()
+        while agent.updates < target:
+            due = 0
+            if self.replay_is_warm:
+                self.counters["credit"] += t.collect_decisions * t.num_envs / t.decisions_per_update
+                due = min(int(self.counters["credit"]), target - agent.updates)
+                self.counters["credit"] -= due
+            future = workers.submit(self._collect) if t.threads > 1 else _done(self._collect())
+            learn_started = time.perf_counter()
+            for _ in range(due):
+                self._update(meter)
+            learned = time.perf_counter()
+            chunk, collect_s = future.result()
+            joined = time.perf_counter()
+            meter.learn_s += learned - learn_started
+            meter.learner_wait_s += joined - learned
+            meter.collect_s += collect_s
+            meter.iterations_s += joined - learn_started
+            self._take_in(chunk, meter)
+            if interrupts.asked:
+                break
+        wall = time.perf_counter() - started
+        self.counters["wall_s"] += wall
+        if agent.updates < target:
+            return None
+        self.counters["epoch"] += 1
+        return meter.row(self, before, agent.updates - first_update, wall)
+
+    @property
+    def replay_is_warm(self) -> bool:
+        return len(self.replay) >= self.settings.train.learning_starts
+
+    def _collect(self) -> tuple[Chunk, float]:
+        started = time.perf_counter()
+        chunk = self.collector.collect(self.settings.train.collect_decisions)
+        return chunk, time.perf_counter() - started
+
+    def _take_in(self, chunk: Chunk, meter: _Meter) -> None:
+        """Everything that happens between two iterations: replay, counters, normaliser, actor."""
+        self.replay.add(chunk)
+        cost = float(chunk.cost.sum())
+        c = self.counters
+        c["env_steps"] += chunk.env_steps
+        c["decisions"] += chunk.decisions
+        c["cost_total"] += cost
+        c["episodes"] += len(chunk.episodes)
+        self.recent_cost.append((cost, chunk.env_steps))
+        while sum(n for _, n in self.recent_cost) > self.settings.train.cost_window:
+            if len(self.recent_cost) == 1:
+                break
+            self.recent_cost.popleft()
+        meter.episodes += chunk.episodes
+        # Before the critics have learned anything the moments are all there is to learn.
+        proprio = torch.from_numpy(chunk.obs["proprio"]).flatten(0, 1)
+        self.agent.normaliser.update(proprio.to(self.agent.device))
+        self._sync_actor()
+
+    @property
+    def measured_cost(self) -> float | None:
+        """Cost per environment step of recent experience."""
+        steps = sum(n for _, n in self.recent_cost)
+        return sum(c for c, _ in self.recent_cost) / steps if steps else None
+
+    def _update(self, meter: _Meter) -> None:
+        batch = self.replay.sample(self.settings.agent.batch_size, self.rng)
+        metrics = self.agent.update(batch.to(self.agent.device), self.measured_cost)
+        if not all(np.isfinite(metrics[k]) for k in ("loss_q", "loss_qc", "loss_pi")):
+            self._stop_on_nan(batch, metrics)
+        meter.add(metrics)
+
+    def _stop_on_nan(self, batch: Batch, metrics: Mapping[str, float]) -> None:
+        report = self.run_dir / "not_a_number.json"
+        document = {"updates": self.agent.updates, "metrics": metrics, "batch": _statistics(batch)}
+        report.write_text(json.dumps(document, indent=1) + "\n")
+        last = (
+            f"the last good checkpoint is {self.path}"
+            if self.path.exists()
+            else ("there is no checkpoint yet")
+        )
+        losses = ", ".join(f"{k} {metrics[k]}" for k in ("loss_q", "loss_qc", "loss_pi"))
+        raise TrainingError(
+            f"update {self.agent.updates + 1}: a loss is not a finite number ({losses}). The "
+            f"batch's statistics are in {report}; {last}. A lower agent.lr often helps"
+        )
+
+
+class _Meter:
+    """Sums over an epoch."""
+
+    def __init__(self) -> None:
+        self.sums: dict[str, float] = {}
+        self.updates = 0
+        self.episodes: list[Any] = []
+        self.learn_s = self.learner_wait_s = self.collect_s = self.iterations_s = 0.0
+
+    def add(self, metrics: Mapping[str, float]) -> None:
+        self.updates += 1
+        for name, value in metrics.items():
+            self.sums[name] = self.sums.get(name, 0.0) + value
+
+    def row(self, run: Run, before: Mapping[str, Any], updates: int, wall: float) -> dict[str, Any]:
+        c = run.counters
+        steps = c["env_steps"] - before["env_steps"]
+        means = {name: value / self.updates for name, value in self.sums.items()}
+        full = [e for e in self.episodes if e.full_start]
+        q = measured = None
+        if full:
+            obs = {k: np.stack([e.first_obs[k] for e in full]) for k in full[0].first_obs}
+            q = float(run.agent.q_at_start(obs, np.stack([e.first_action for e in full])).mean())
+            measured = float(np.mean([e.discounted_return for e in full]))
+        overlapped = run.settings.train.threads > 1
+        total = max(self.iterations_s, 1e-9)
+        return {
+            "epoch": c["epoch"],
+            "updates": run.agent.updates,
+            "env_steps": c["env_steps"],
+            "wall_s": round(c["wall_s"], 2),
+            "episodes": c["episodes"],
+            "return": float(np.mean([e.episode_return for e in full])) if full else None,
+            "cost": float(np.mean([e.cost for e in full])) if full else None,
+            "length": float(np.mean([e.length for e in full])) if full else None,
+            "cost_total": c["cost_total"],
+            "cost_rate": (c["cost_total"] - before["cost_total"]) / max(steps, 1),
+            **{k: v for k, v in means.items() if k not in ("multiplier", "alpha")},
+            "multiplier": run.agent.multiplier.value,
+            "alpha": run.agent.alpha,
+            "q_start": q,
+            "q_measured": measured,
+            "steps_per_s": steps / wall,
+            "updates_per_s": updates / wall,
+            "collector_wait_share": 1.0 - self.collect_s / total if overlapped else None,
+            "learner_wait_share": self.learner_wait_s / total if overlapped else None,
+        }
+
+
+class _Interrupts:
+    """Turns the first SIGINT or SIGTERM into a flag, for the loop to stop where it is whole."""
+
+    def __init__(self) -> None:
+        self.asked = False
+        self._old: dict[int, Any] = {}
+
+    def __enter__(self) -> _Interrupts:
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._old[number] = signal.signal(number, self._handle)
+        return self
+
+    def _handle(self, number: int, frame: Any) -> None:
+        if self.asked:  # a second one means it
+            raise KeyboardInterrupt
+        self.asked = True
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._old.items():
+            signal.signal(number, handler)
+
+
+def _tensors(module: torch.nn.Module) -> list[torch.Tensor]:
+    return [*(p.detach() for p in module.parameters()), *module.buffers()]
+
+
+def _done(value: Any) -> Future[Any]:
+    future: Future[Any] = Future()
+    future.set_result(value)
+    return future
+
+
+def _part(payload: Mapping[str, Any], name: str, path: str | Path) -> Any:
+    if name not in payload:
+        raise CheckpointError(f"{path} is a safetransfer checkpoint, but has no {name!r} in it")
+    return payload[name]
+
+
+def _statistics(batch: Batch) -> dict[str, Any]:
+    """Smallest, mean, largest and number of non-finite values of each of a batch's tensors."""
+    tensors = {f"obs.{k}": v for k, v in batch.obs.items()}
+    tensors |= {k: v for k, v in vars(batch).items() if isinstance(v, torch.Tensor)}
+    out = {}
+    for name, tensor in tensors.items():
+        x = tensor.detach().float()
+        finite = x[x.isfinite()]
+        out[name] = {
+            "shape": list(x.shape),
+            "not_finite": int((~x.isfinite()).sum()),
+            "min": float(finite.min()) if finite.numel() else None,
+            "mean": float(finite.mean()) if finite.numel() else None,
+            "max": float(finite.max()) if finite.numel() else None,
+        }
+    return out

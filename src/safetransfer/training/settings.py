@@ -1,0 +1,129 @@
+"""All settings of a run, and the presets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from safetransfer.agent.settings import AgentSettings
+from safetransfer.envs.settings import HallwaySettings
+from safetransfer.errors import SettingError, UnknownNameError
+
+
+def _f(default: Any, help: str) -> Any:
+    return field(default=default, metadata={"help": help})
+
+
+@dataclass
+class TrainSettings:
+    """Training on one machine: how much of what, and what is kept."""
+
+    seed: int = _f(0, "seed of everything random")
+    epochs: int = _f(26, "epochs to train for")
+    epoch_updates: int = _f(500, "updates in an epoch")
+    num_envs: int = _f(32, "hallways stepped together")
+    collect_decisions: int = _f(8, "decisions per hallway between exchanges of weights and data")
+    decisions_per_update: float = _f(64.0, "decisions collected per update, kept exactly")
+    learning_starts: int = _f(4000, "decisions collected before the first update")
+    replay_size: int = _f(200_000, "decisions held by the replay")
+    replay_stride: int = _f(4, "decisions between stored hidden states")
+    cost_window: int = _f(20_000, "environment steps over which the multiplier's cost is measured")
+    threads: int = _f(2, "1: collect and learn in turn; 2 or more: overlap them")
+    device: Literal["auto", "cpu", "cuda"] = _f(
+        "auto", "where the agent lives; 'auto': a GPU if any"
+    )
+    checkpoint_minutes: float = _f(1.0, "time between checkpoints (also one at each run's end)")
+    checkpoint_replay: bool = _f(False, "write the replay into checkpoints: exact, but large")
+    tensorboard: bool = _f(True, "write TensorBoard event files")
+
+    def __post_init__(self) -> None:
+        for name in (
+            "epochs", "epoch_updates", "num_envs", "collect_decisions", "replay_size",
+            "replay_stride", "cost_window", "threads", "learning_starts",
+        ):  # fmt: skip
+            if getattr(self, name) < 1:
+                raise SettingError(f"train.{name} is {getattr(self, name)}; it must be 1 or more")
+        if self.decisions_per_update <= 0:
+            raise SettingError(
+                f"train.decisions_per_update is {self.decisions_per_update}; it must be above 0"
+            )
+        if self.learning_starts > self.replay_size:
+            raise SettingError(
+                f"train.learning_starts {self.learning_starts} is more than train.replay_size "
+                f"{self.replay_size}: learning would never start"
+            )
+
+
+@dataclass
+class Settings:
+    """A run: the hallway, the agent, the training."""
+
+    env: HallwaySettings = field(default_factory=HallwaySettings)
+    agent: AgentSettings = field(default_factory=AgentSettings)
+    train: TrainSettings = field(default_factory=TrainSettings)
+
+
+def laptop() -> Settings:
+    """Point in minutes on two cores."""
+    return Settings(
+        env=HallwaySettings(action_repeat=2, start_anywhere=0.5),
+        agent=AgentSettings(constraint_warmup=2000),
+    )
+
+
+def paper() -> Settings:
+    """Tables 2 and 3 of the paper."""
+    agent = AgentSettings(
+        cnn="nature",
+        embedding=256,
+        hidden=256,
+        mlp=(400, 300),
+        activation="selu",
+        layer_norm=False,
+        encoders="separate",
+        gamma=0.99,
+        gamma_cost=0.99,
+        n_step=1,
+        tau=0.005,
+        tune_alpha=False,
+        alpha=0.005,
+        multiplier_signal="critic",
+        normalise_objective=False,
+        lr=3e-4,
+        lr_encoder=3e-4,
+        batch_size=256,
+        horizon=30,
+    )
+    train = TrainSettings(
+        epochs=100, epoch_updates=4000, replay_size=2_000_000, replay_stride=30, num_envs=60
+    )
+    return Settings(agent=agent, train=train)
+
+
+def smoke() -> Settings:
+    """Seconds: to see that everything fits together, not to learn."""
+    agent = AgentSettings(
+        embedding=32, hidden=32, mlp=(32,), batch_size=8, horizon=8, constraint_warmup=5
+    )
+    train = TrainSettings(
+        epochs=2,
+        epoch_updates=10,
+        num_envs=4,
+        learning_starts=400,
+        replay_size=8000,
+        decisions_per_update=32,
+        tensorboard=False,
+    )
+    env = HallwaySettings(action_repeat=4, max_steps=120, start_anywhere=0.5)
+    return Settings(env=env, agent=agent, train=train)
+
+
+PRESETS: dict[str, Callable[[], Settings]] = {"laptop": laptop, "paper": paper, "smoke": smoke}
+
+
+def preset(name: str) -> Settings:
+    """The settings of a preset; UnknownNameError lists the known ones."""
+    if name not in PRESETS:
+        raise UnknownNameError("preset", name, PRESETS)
+    return PRESETS[name]()
