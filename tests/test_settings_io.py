@@ -147,7 +147,7 @@ def test_toml_json_and_the_configuration_of_a_run_are_read(tmp_path):
         {"settings": {"steps": 5, "agent": {"gamma": 0.5}}, "command": "safetransfer train"},
     )
     for name in ("a.toml", "a.json", "config.json"):
-        data = settings_io.read_file(tmp_path / name)
+        data = settings_io.read_settings(tmp_path / name)
         assert settings_io.from_dict(Settings, data) == Settings(Agent(gamma=0.5), steps=5)
 
 
@@ -165,7 +165,7 @@ def test_a_settings_file_that_cannot_be_read_is_named(tmp_path, name, text, word
     if text is not None:
         (tmp_path / name).write_text(text)
     with pytest.raises(SettingError, match=word) as error:
-        settings_io.read_file(tmp_path / name)
+        settings_io.read_settings(tmp_path / name)
     assert name in str(error.value)
 
 

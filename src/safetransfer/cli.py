@@ -11,7 +11,6 @@ import contextlib
 import dataclasses
 import importlib
 import json
-import os
 import shlex
 import sys
 from collections.abc import Callable, Sequence
@@ -24,11 +23,11 @@ from safetransfer.errors import SafeTransferError, SettingError, UnknownNameErro
 
 BENCHMARKS = ("camera", "env", "train")
 VIEWS = ("first", "behind", "both")
-MOCAP_VARIABLE = "SAFETRANSFER_MOCAP"
 GOES_ON = "The same command goes on from where it was last kept."
 
 
 class Command(NamedTuple):
+    usage: str
     help: str
     add_options: Callable[[argparse.ArgumentParser, Sequence[str]], None]
     run: Callable[[argparse.Namespace], int | None]
@@ -78,7 +77,12 @@ def _parse(name: str, command: Command | None, argv: Sequence[str]) -> argparse.
             raise settings_io.unknown_flag(unknown[0], parser)
         parser.print_help()
         parser.exit(0 if argv else 2)
-    parser = _Parser(prog=f"safetransfer {name}", description=command.help, allow_abbrev=False)
+    parser = _Parser(
+        prog=f"safetransfer {name}",
+        usage=f"safetransfer {name} {command.usage}",
+        description=command.help,
+        allow_abbrev=False,
+    )
     command.add_options(parser, argv)
     arguments, unknown = parser.parse_known_args(argv[1:])
     if unknown:
@@ -134,7 +138,7 @@ def _settings(arguments: argparse.Namespace, env_name: str | None = None) -> Any
 
     settings = preset(arguments.preset)
     if arguments.config:
-        settings = settings_io.updated(settings, settings_io.read_file(arguments.config))
+        settings = settings_io.updated(settings, settings_io.read_settings(arguments.config))
     if env_name:
         from safetransfer.envs.registration import parse_env_name
 
@@ -150,15 +154,19 @@ def _add_mocap(parser: argparse.ArgumentParser) -> None:
         "--mocap",
         metavar="DIR",
         help="folder of ASF/AMC or BVH clips that people move by "
-        f"(default: ${MOCAP_VARIABLE}, else built-in motions)",
+        "(default: $SAFETRANSFER_MOCAP, else built-in motions)",
     )
 
 
 def _mocap(arguments: argparse.Namespace, setting: str | None = None) -> str | None:
-    clips = arguments.mocap or setting or os.environ.get(MOCAP_VARIABLE) or None
-    if clips is not None and not Path(clips).is_dir():
-        raise SettingError(f"the folder of motion-capture clips {clips} does not exist")
-    return clips
+    from safetransfer.envs.mocap.folder import mocap_folder
+
+    folder = mocap_folder(arguments.mocap or setting)
+    if folder is None:
+        return None
+    if not folder.is_dir():
+        raise SettingError(f"the folder of motion-capture clips {folder} does not exist")
+    return str(folder)
 
 
 def _add_json(parser: argparse.ArgumentParser) -> None:
@@ -208,7 +216,7 @@ def _train_options(parser: argparse.ArgumentParser, argv: Sequence[str]) -> None
     parser.add_argument(
         "--init", metavar="AGENT", help="checkpoint or run directory of an agent to start from"
     )
-    _add_carry(parser)
+    _add_carry(parser, default="weights")
     _add_settings(parser, argv)
 
 
@@ -226,13 +234,13 @@ def _train(arguments: argparse.Namespace) -> None:
     )
 
 
-def _add_carry(parser: argparse.ArgumentParser) -> None:
+def _add_carry(parser: argparse.ArgumentParser, default: str) -> None:
     parser.add_argument(
         "--carry",
         metavar="WHAT",
-        default="weights",
+        default=default,
         help="what is taken over from the earlier agent, each with all before it: policy, weights "
-        "(the critics, too), multiplier, optimisers, replay (default: weights)",
+        f"(the critics, too), multiplier, optimisers, replay (default: {default})",
     )
 
 
@@ -248,6 +256,9 @@ def _carry(arguments: argparse.Namespace) -> str:
 
 
 def _transfer_options(parser: argparse.ArgumentParser, argv: Sequence[str]) -> None:
+    from safetransfer.experiments.transfer import TransferPlan
+
+    plan = TransferPlan()
     parser.add_argument(
         "--out",
         metavar="DIR",
@@ -258,26 +269,46 @@ def _transfer_options(parser: argparse.ArgumentParser, argv: Sequence[str]) -> N
         "--from",
         dest="source",
         metavar="NAME",
-        default="PointWalls",
-        help="environment to learn in first (default: PointWalls)",
+        default=plan.env,
+        help=f"environment to learn in first (default: {plan.env})",
     )
     parser.add_argument(
         "--to",
         metavar="NAME",
         nargs="+",
-        default=["PointPoles", "PointHumanoids"],
-        help="environments to move to (default: PointPoles PointHumanoids)",
+        default=plan.to,
+        help=f"environments to move to (default: {' '.join(plan.to)})",
     )
     parser.add_argument(
         "--seeds",
         metavar="INT",
         type=int,
         nargs="+",
-        default=[0],
-        help="one repetition each (default: 0)",
+        default=plan.seeds,
+        help="seeds, each a repetition (default: 0)",
     )
     parser.add_argument(
         "--agent", metavar="AGENT", help="a trained agent to move, instead of training one first"
+    )
+    parser.add_argument(
+        "--pretrain-epochs",
+        metavar="INT",
+        type=_positive,
+        help="epochs in the first environment (default: --train.epochs)",
+    )
+    parser.add_argument(
+        "--finetune-epochs",
+        metavar="INT",
+        type=_positive,
+        help=f"epochs after the move (default: {plan.finetune_epochs}, or all of pre-training's "
+        "where those are fewer)",
+    )
+    parser.add_argument(
+        "--finetune-with",
+        metavar="NAME=VALUE",
+        nargs="+",
+        default=[],
+        help="settings that are otherwise after the move, such as agent.lr=1e-4",
     )
     parser.add_argument(
         "--no-scratch",
@@ -286,48 +317,51 @@ def _transfer_options(parser: argparse.ArgumentParser, argv: Sequence[str]) -> N
         help="leave out training from nothing in the environments moved to",
     )
     parser.add_argument(
-        "--pretrain-epochs",
-        metavar="INT",
-        type=int,
-        help="epochs in the first environment (default: --train.epochs)",
-    )
-    parser.add_argument(
-        "--finetune-epochs",
-        metavar="INT",
-        type=int,
-        help="epochs after the move (default: half of them)",
+        "--reference",
+        metavar="DIR",
+        help="another transfer, whose training from nothing the report shows beside this one",
     )
     parser.add_argument(
         "--episodes",
         metavar="INT",
-        type=int,
-        default=50,
-        help="episodes of an evaluation (default: 50)",
+        type=_positive,
+        default=plan.episodes,
+        help=f"episodes of an evaluation (default: {plan.episodes})",
     )
-    _add_carry(parser)
+    parser.add_argument(
+        "--no-films", dest="films", action="store_false", help="leave out the films"
+    )
+    _add_carry(parser, plan.carry)
     _add_settings(parser, argv)
 
 
 def _transfer(arguments: argparse.Namespace) -> None:
-    for name in (arguments.source, *arguments.to):
-        _check_env(name)
-    settings = _settings(arguments, arguments.source)
-    carry = _carry(arguments)
     from safetransfer.experiments.transfer import TransferPlan, run_transfer
 
+    settings = _settings(arguments, arguments.source)
     pretrain = arguments.pretrain_epochs or settings.train.epochs
     plan = TransferPlan(
         env=arguments.source,
         to=tuple(arguments.to),
         seeds=tuple(arguments.seeds),
         pretrain_epochs=pretrain,
-        finetune_epochs=arguments.finetune_epochs or max(1, pretrain // 2),
-        carry=carry,
-        agent=arguments.agent,
+        finetune_epochs=arguments.finetune_epochs or min(TransferPlan.finetune_epochs, pretrain),
+        carry=_carry(arguments),
         scratch=arguments.scratch,
         episodes=arguments.episodes,
+        films=arguments.films,
+        agent=arguments.agent,
+        reference=arguments.reference,
+        finetune=_assignments(settings, arguments.finetune_with),
     )
-    run_transfer(arguments.out, plan=plan, settings=settings, command=arguments.command_line)
+    print(run_transfer(arguments.out, plan, settings, command=arguments.command_line))
+
+
+def _assignments(settings: Any, texts: Sequence[str]) -> dict[str, Any]:
+    for text in texts:
+        if "=" not in text:
+            raise SettingError(f"--finetune-with {text}: expected NAME=VALUE")
+    return settings_io.parse_changes(settings, dict(text.split("=", 1) for text in texts))
 
 
 # ---------------------------------------------------------------- evaluate, bench
@@ -435,21 +469,20 @@ def _watch(arguments: argparse.Namespace) -> None:
 
 
 def _mocap_options(parser: argparse.ArgumentParser, argv: Sequence[str]) -> None:
-    actions = parser.add_subparsers(dest="action", metavar="download", required=True)
-    download = actions.add_parser(
-        "download", help="fetch clips of the CMU database into a folder", allow_abbrev=False
-    )
-    download.add_argument("directory", metavar="DIR", help="folder for the clips; goes on if begun")
-    download.add_argument(
+    parser.add_argument("action", metavar="download", help="the one thing to do, so far")
+    parser.add_argument("directory", metavar="DIR", help="folder for the clips; goes on if begun")
+    parser.add_argument(
         "--subjects",
         metavar="INT",
         type=int,
         nargs="+",
-        help="numbers of the people (default: a choice that walks)",
+        help="the database's numbers of the people (default: some who walk, run and turn)",
     )
 
 
 def _mocap_command(arguments: argparse.Namespace) -> None:
+    if arguments.action != "download":
+        raise UnknownNameError("action", arguments.action, ["download"])
     from safetransfer.envs.mocap.download import download
 
     download(arguments.directory, subjects=arguments.subjects)
@@ -464,22 +497,47 @@ def _positive(text: str) -> int:
 
 _positive.__name__ = "whole number"  # argparse names the type by it
 
+_TUNE = "[options] [--SECTION.SETTING VALUE ...]"
+
 COMMANDS = {
-    "train": Command("train an agent in one environment", _train_options, _train, GOES_ON),
+    "train": Command(
+        f"--env NAME --run DIR {_TUNE}",
+        "train an agent in one environment",
+        _train_options,
+        _train,
+        GOES_ON,
+    ),
     "transfer": Command(
+        f"--out DIR {_TUNE}",
         "learn in one environment, move to others, and count what it costs",
         _transfer_options,
         _transfer,
         GOES_ON,
     ),
     "evaluate": Command(
-        "measure return, cost and length of an agent", _evaluate_options, _evaluate
+        "AGENT --env NAME [options]",
+        "measure return, cost and length of an agent",
+        _evaluate_options,
+        _evaluate,
     ),
-    "report": Command("write the page about a transfer", _report_options, _report),
-    "watch": Command("film an agent", _watch_options, _watch),
-    "bench": Command("measure the speed of a part on this machine", _bench_options, _bench),
+    "report": Command(
+        "DIR [--out FILE]", "write the page about a transfer", _report_options, _report
+    ),
+    "watch": Command(
+        "AGENT --env NAME --out FILE [options]", "film an agent", _watch_options, _watch
+    ),
+    "bench": Command(
+        f"{{{','.join(BENCHMARKS)}}} [--json]",
+        "measure the speed of a part on this machine",
+        _bench_options,
+        _bench,
+    ),
     "mocap": Command(
-        "fetch motion-capture clips for the people", _mocap_options, _mocap_command, GOES_ON
+        "download DIR [options]",
+        "fetch motion-capture clips for the people to move by",
+        _mocap_options,
+        _mocap_command,
+        GOES_ON,
     ),
 }
 

@@ -230,11 +230,17 @@ def describe(hint: Any) -> str:
 # ---------------------------------------------------------------- files
 
 
-def read_file(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """The nested dict in a JSON or TOML file; the ``config.json`` of a run gives its settings.
+def read_settings(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """The settings in a file: all of it, or its part ``settings`` as in a run's ``config.json``."""
+    data = read_file(path)
+    settings = data.get("settings", data)
+    if not isinstance(settings, dict):
+        raise SettingError(f"{path}: settings: got {_shown(settings)}, expected a table")
+    return settings
 
-    Raises SettingError where there is no such file, or where it cannot be read.
-    """
+
+def read_file(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """The nested dict in a JSON or TOML file; SettingError where it cannot be read."""
     path = Path(path)
     try:
         text = path.read_text(encoding="utf-8")
@@ -248,10 +254,7 @@ def read_file(path: str | os.PathLike[str]) -> dict[str, Any]:
         raise SettingError(f"{path} is not {kind}: {error}") from None
     if not isinstance(data, dict):
         raise SettingError(f"{path}: got {_shown(data)}, expected a table of settings")
-    settings = data.get("settings", data)
-    if not isinstance(settings, dict):
-        raise SettingError(f"{path}: settings: got {_shown(settings)}, expected a table")
-    return settings
+    return data
 
 
 def write_json(path: str | os.PathLike[str], data: Mapping[str, Any]) -> None:
@@ -291,17 +294,34 @@ def add_flags(parser: argparse.ArgumentParser, settings: Any, prefix: str = "") 
 
 def apply_flags(settings: T, arguments: argparse.Namespace) -> T:
     """``settings`` with the flags that were given; raises UnknownNameError and SettingError."""
+    texts = {
+        dest.removeprefix(_FLAG): text
+        for dest, text in vars(arguments).items()
+        if dest.startswith(_FLAG)
+    }
+    return updated(settings, parse_changes(settings, texts))
+
+
+def parse_changes(settings: Any, texts: Mapping[str, str]) -> dict[str, Any]:
+    """Changes for `updated` from texts by dotted name: ``{"agent.lr": "1e-4"}``."""
     changes: dict[str, Any] = {}
-    for dest, text in vars(arguments).items():
-        if not dest.startswith(_FLAG):
-            continue
-        *sections, name = dest.removeprefix(_FLAG).split(".")
+    for dotted, text in texts.items():
+        *sections, name = dotted.split(".")
         cls, branch = type(settings), changes
         for section in sections:
-            cls = _hints(cls)[section]
-            branch = branch.setdefault(section, {})
-        branch[name] = _parse(text, _hints(cls)[name], dest.removeprefix(_FLAG))
-    return updated(settings, changes)
+            cls, branch = _field(cls, section, dotted), branch.setdefault(section, {})
+        hint = _field(cls, name, dotted)
+        if dataclasses.is_dataclass(hint):
+            raise SettingError(f"{dotted} is a section of settings, not a setting")
+        branch[name] = _parse(text, hint, dotted)
+    return changes
+
+
+def _field(cls: Any, name: str, dotted: str) -> Any:
+    known = [f.name for f in dataclasses.fields(cls)] if dataclasses.is_dataclass(cls) else []
+    if name not in known:
+        raise UnknownNameError("setting", dotted, known)
+    return _hints(cls)[name]
 
 
 def unknown_flag(flag: str, parser: argparse.ArgumentParser) -> UnknownNameError:
