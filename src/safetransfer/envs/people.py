@@ -67,19 +67,31 @@ def _pose(row, cos, sin, lengths, x, y, z, a, b):
 
 
 @numba.njit(cache=True)
-def _pose_towards(row, cos, sin, share, lengths, x, y, z, a, b):
-    """As `_pose`, with each bone only `share` of the way from where it points now."""
+def _pose_towards(row, cos, sin, last, last_cos, last_sin, share, lengths, x, y, z, a, b):
+    """As `_pose`, while coming from another clip: each bone moves as it does in this clip, from the
+    frame `last` to `row`, and closes `share` of the angle to where it should point.
+    """
     for j in range(_B):
         length = lengths[j]
         # Where the bone points now is read off before its ends are overwritten.
         cx = (b[j, 0] - a[j, 0]) / length
         cy = (b[j, 1] - a[j, 1]) / length
         cz = (b[j, 2] - a[j, 2]) / length
+        ux = last_cos * last[3 * j] - last_sin * last[3 * j + 1]
+        uy = last_sin * last[3 * j] + last_cos * last[3 * j + 1]
+        uz = last[3 * j + 2]
         dx = cos * row[3 * j] - sin * row[3 * j + 1]
         dy = sin * row[3 * j] + cos * row[3 * j + 1]
         dz = row[3 * j + 2]
+        # The shortest rotation from u to d, applied to c.
+        along = 1.0 + ux * dx + uy * dy + uz * dz
+        if along > 1e-3:
+            wx, wy, wz = ux + dx, uy + dy, uz + dz
+            p = (wx * cx + wy * cy + wz * cz) / along
+            q = 2.0 * (ux * cx + uy * cy + uz * cz)
+            cx, cy, cz = cx - p * wx + q * dx, cy - p * wy + q * dy, cz - p * wz + q * dz
         dot = min(1.0, max(-1.0, cx * dx + cy * dy + cz * dz))
-        # The unit vector square to the present direction, on the way to the wanted one.
+        # The vector square to the present direction, on the way to the wanted one.
         nx, ny, nz = dx - dot * cx, dy - dot * cy, dz - dot * cz
         norm = np.sqrt(nx * nx + ny * ny + nz * nz)
         if norm < 1e-4:
@@ -166,18 +178,28 @@ def _step(
                 vy = scale * (sin * row[_VX] + cos * row[_VY])
                 z = scale * row[HEIGHT] + floor[c, who]
                 share = 1.0
+                last, last_cos, last_sin = row, cos, sin
                 if blend[e, p] > 0:
                     share = 1.0 / blend[e, p]
                     blend[e, p] -= 1
-                    vx = velocity[e, p, 0] + share * (vx - velocity[e, p, 0])
-                    vy = velocity[e, p, 1] + share * (vy - velocity[e, p, 1])
-                    z = root[e, p, 2] + share * (z - root[e, p, 2])
+                    if f > 0:
+                        last = rows[start[c] + f - 1]
+                        last_psi = psi - turning[e, p] * TURN_RATE * dt
+                        last_cos, last_sin = np.cos(last_psi), np.sin(last_psi)
+                    # What differs from the new clip fades; what the new clip does is done at once.
+                    rest = 1.0 - share
+                    wx = scale * (last_cos * last[_VX] - last_sin * last[_VY])
+                    wy = scale * (last_sin * last[_VX] + last_cos * last[_VY])
+                    vx += rest * (velocity[e, p, 0] - wx)
+                    vy += rest * (velocity[e, p, 1] - wy)
+                    z += rest * (root[e, p, 2] - scale * last[HEIGHT] - floor[c, who])
                 x = min(x_high, max(x_low, root[e, p, 0] + vx))
                 y = min(y_high, max(y_low, root[e, p, 1] + vy))
                 root[e, p, 0], root[e, p, 1], root[e, p, 2] = x, y, z
                 velocity[e, p, 0], velocity[e, p, 1] = vx, vy
                 if share < 1.0:
-                    _pose_towards(row, cos, sin, share, lengths, x, y, z, a, b)
+                    _pose_towards(row, cos, sin, last, last_cos, last_sin, share, lengths,
+                                  x, y, z, a, b)  # fmt: skip
                 else:
                     _pose(row, np.float32(cos), np.float32(sin), lengths,
                           np.float32(x), np.float32(y), np.float32(z), a, b)  # fmt: skip

@@ -72,11 +72,11 @@ def _gait(
         phase = (seconds * cadence + shift) % 1.0
         wave = np.cos(2.0 * np.pi * phase)
         # The knee bends most as the thigh swings forward, and a little under load.
-        bend = 0.08 + knee * _smooth_bump(phase, 0.72, 0.26) + 0.2 * _smooth_bump(phase, 0.14, 0.14)
+        bend = 0.08 + knee * _smooth_bump(phase, 0.72, 0.32) + 0.15 * _smooth_bump(phase, 0.16, 0.18)
         thigh = swing * wave + 0.06 + lean
         angles[f"{side}_thigh"] = thigh
         angles[f"{side}_shin"] = -bend
-        angles[f"{side}_foot"] = bend - thigh - 0.5 * _smooth_bump(phase, 0.55, 0.16)
+        angles[f"{side}_foot"] = bend - thigh - 0.4 * _smooth_bump(phase, 0.55, 0.20)
         arm = -0.8 * swing * wave
         angles[f"{side}_upper_arm"] = arm
         angles[f"{side}_forearm"] = elbow + 0.3 * np.maximum(arm, 0.0)
@@ -187,9 +187,16 @@ def _carried_by_feet(skeleton: Skeleton, rotations: np.ndarray) -> np.ndarray:
     moves = np.diff(feet, axis=0)
     step = -(0.5 * (weight[1:] + weight[:-1])[..., None] * moves).sum(axis=1)
     root = np.zeros((len(rotations), 3))
-    root[1:, 2] = np.cumsum(np.maximum(step[:, 2], 0.0))
-    root[:, 1] = -still[..., 1].min(axis=1)
+    root[1:, 2] = np.cumsum(_smoothed(np.maximum(step[:, 2], 0.0)))
+    root[:, 1] = _smoothed(-still[..., 1].min(axis=1))
     return root
+
+
+def _smoothed(values: np.ndarray) -> np.ndarray:
+    """A body has inertia: values (T,) without what changes within a tenth of a second."""
+    kernel = np.hanning(round(0.2 * _FPS) + 1)
+    padded = np.pad(values, len(kernel) // 2, mode="edge")
+    return np.convolve(padded, kernel / kernel.sum(), mode="valid")
 
 
 def builtin_motions() -> list[tuple[str, Motion]]:

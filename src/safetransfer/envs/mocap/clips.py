@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
+import numba
 import numpy as np
 
 from safetransfer.envs.mocap.amc import read_amc
@@ -30,6 +31,16 @@ ROW = 64
 
 MIN_SECONDS = 1.0
 """Clips shorter than this are left out: they would be all transition."""
+
+# Radians per second that no bone of a person exceeds, as seen from the ground: trunk and thighs in a
+# somersault, the rest in a kick or a punch. Optical capture has frames where a limb jumps to another
+# solution; a bone follows such a jump at this speed.
+_FASTEST = np.array(
+    [
+        18.0 if name.rsplit("_", 1)[-1] in ("hip", "thigh", "abdomen", "chest", "shoulder") else 25.0
+        for name in BONES
+    ]
+)
 
 _LEFT_HIP, _RIGHT_HIP = BONES.index("left_hip"), BONES.index("right_hip")
 
@@ -86,6 +97,23 @@ def _facing(left: np.ndarray, step: float) -> np.ndarray:
     return np.arctan2(-smooth[:, 0], smooth[:, 1])
 
 
+@numba.njit(cache=True)
+def _limit_speed(directions, most):
+    """Turn each bone of directions (T, B, 3), in place, by at most `most` (B,) radians per frame."""
+    for t in range(1, len(directions)):
+        for j in range(directions.shape[1]):
+            u, v = directions[t - 1, j], directions[t, j]
+            dot = u[0] * v[0] + u[1] * v[1] + u[2] * v[2]
+            if most[j] >= np.pi or dot >= np.cos(most[j]):
+                continue
+            square = v - dot * u
+            norm = np.sqrt((square**2).sum())
+            if norm < 1e-6:  # opposite: stay for a frame
+                directions[t, j] = u
+            else:
+                directions[t, j] = np.cos(most[j]) * u + np.sin(most[j]) / norm * square
+
+
 def clip_rows(motion: Motion, control_dt: float) -> np.ndarray:
     """Rows (T, ROW) float32 of a motion, one every `control_dt` seconds."""
     ends = motion.skeleton.ends
@@ -101,6 +129,7 @@ def clip_rows(motion: Motion, control_dt: float) -> np.ndarray:
             source = vectors[:, PARENTS[j]] if PARENTS[j] >= 0 else np.array([0.0, 0.0, 1.0])
             vectors[:, j] = np.where(size[:, j] < 1e-6, source, vectors[:, j])
     directions = vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-9)
+    _limit_speed(directions, _FASTEST * control_dt)
     velocity = np.empty((len(root), 2))
     velocity[1:] = np.diff(root[:, :2], axis=0)
     velocity[0] = velocity[1] if len(root) > 1 else 0.0
