@@ -1,0 +1,279 @@
+"""Films of an agent at work: from behind, through its camera, and as the agent sees."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Protocol
+
+import imageio_ffmpeg
+import numpy as np
+from gymnasium.vector import AutoresetMode
+from PIL import Image, ImageDraw, ImageFont
+
+from safetransfer.envs.hallway import HallwayVectorEnv
+from safetransfer.errors import CheckpointError, SettingError, UnknownNameError
+from safetransfer.training.evaluate import Policy, environment_settings, load_policy
+
+VIEWS = ("both", "behind", "first")
+
+_FRAMES_PER_SECOND = 25  # of an mp4; a GIF has less than half, at less than two thirds of the size
+_GIF_FRAMES_PER_SECOND, _GIF_SCALE = 10, 0.6
+_HOLD_SECONDS = 0.8  # a last look at the end of an episode
+_RED_SECONDS = 0.3  # a touch of one step would go unseen
+
+_BAR = 40
+_WHITE, _GREY, _RED, _DARK = (240, 243, 246), (150, 160, 170), (230, 40, 40), (18, 22, 27)
+
+
+def film(
+    agent_path: str | Path,
+    env_name: str,
+    out: str | Path,
+    view: str = "both",
+    episodes: int = 1,
+    seed: int = 0,
+    *,
+    mocap: str | None = None,
+    speed: float = 1.0,
+    deterministic: bool = True,
+) -> Path:
+    """Films a kept agent in a hallway, and returns `out`, an .mp4 or a .gif by its suffix.
+
+    Args:
+        agent_path: a checkpoint, or a run directory that holds one.
+        env_name: short name of the hallway, such as "PointPoles".
+        view: "behind" the robot, "first" person with what the agent sees, or "both".
+        episodes: filmed one after the other, each from the start line.
+        seed: of the hallway and, where it is not deterministic, of the policy.
+        mocap: folder of clips that people move by; None: built-in motions.
+        speed: seconds of the hallway in a second of the film.
+        deterministic: act by the mean of the policy.
+
+    The film appears under its name only when it is whole. Raises UnknownNameError for a view or an
+    environment, SettingError for another suffix, CheckpointError for an agent that cannot be read
+    or that drives another robot.
+    """
+    out = Path(out)
+    if view not in VIEWS:
+        raise UnknownNameError("view", view, VIEWS)
+    if out.suffix not in (".mp4", ".gif"):
+        raise SettingError(f"a film is an .mp4 or a .gif, not {out.name}")
+    if episodes < 1 or not speed > 0:
+        raise SettingError("a film needs one episode or more, and a speed above 0")
+    policy = load_policy(agent_path)
+    settings = environment_settings(policy, env_name, mocap=mocap)
+    if settings.robot != policy.settings.env.robot:
+        raise CheckpointError(
+            f"{agent_path} drives {policy.settings.env.robot}; {env_name} has {settings.robot}"
+        )
+    env = HallwayVectorEnv(settings, autoreset_mode=AutoresetMode.DISABLED)
+    steps_per_second = env.metadata["render_fps"] * speed
+    wanted = _GIF_FRAMES_PER_SECOND if out.suffix == ".gif" else _FRAMES_PER_SECOND
+    every = max(1, round(steps_per_second / wanted))
+    rate = steps_per_second / every
+
+    out.parent.mkdir(parents=True, exist_ok=True)
+    partial = out.with_name(f".{out.stem}.part{out.suffix}")
+    picture = _Picture(view, settings.name, steps_per_second / speed)
+    rng = None if deterministic else np.random.default_rng(seed)
+    try:
+        with _writer(partial, picture.size, rate) as writer:
+            for episode in range(episodes):
+                first_seed = seed if episode == 0 else None
+                for moment in _moments(env, policy, first_seed, rng):
+                    shown = moment.step % every == 0 or moment.ended
+                    picture.look(moment)
+                    if shown:
+                        frame = picture.draw(env, moment)
+                        for _ in range(round(_HOLD_SECONDS * rate) if moment.ended else 1):
+                            writer.add(frame)
+        os.replace(partial, out)
+    finally:
+        env.close()
+        partial.unlink(missing_ok=True)
+    return out
+
+
+# --- One episode --------------------------------------------------------------------------------
+
+
+class _Moment:
+    """An episode after a step: what the agent sees, and what it has gathered so far."""
+
+    def __init__(self, seen: np.ndarray):
+        self.seen = seen  # uint8 (H, W, C)
+        self.step = 0  # steps of the environment, each of action_repeat control steps
+        self.episode_return = 0.0
+        self.cost = 0.0
+        self.touching = False
+        self.ended = False
+
+
+def _moments(
+    env: HallwayVectorEnv, policy: Policy, seed: int | None, rng: np.random.Generator | None
+) -> Iterator[_Moment]:
+    """Plays one episode; yields the one moment, updated, at its start and after each step."""
+    obs, _ = env.reset(seed=seed)
+    carry = policy.initial_carry(1)
+    reward, cost = np.zeros((2, 1), np.float32)
+    moment = _Moment(obs["camera"][0])
+    yield moment
+    while not moment.ended:
+        action, carry = policy.act(obs, reward, cost, carry, deterministic=rng is None, rng=rng)
+        obs, step_reward, terminated, truncated, info = env.step(action)
+        reward, cost = step_reward.astype(np.float32), info["cost"].astype(np.float32)
+        moment.seen = obs["camera"][0]
+        moment.step += 1
+        moment.episode_return += float(step_reward[0])
+        moment.cost += float(info["cost"][0])
+        moment.touching = bool(info["touched"][0])
+        moment.ended = bool(terminated[0] or truncated[0])
+        yield moment
+
+
+# --- One picture --------------------------------------------------------------------------------
+
+
+class _Picture:
+    """Lays out a frame: the views beside each other, and a bar with figures below them."""
+
+    def __init__(self, view: str, env_name: str, steps_per_second: float):
+        self.view, self.env_name, self.steps_per_second = view, env_name, steps_per_second
+        self.size = (480 if view == "behind" else 672 if view == "both" else 720, 360 + _BAR)
+        self.small, self.large = ImageFont.load_default(13), ImageFont.load_default(17)
+        self._red_until = -1.0
+
+    def look(self, moment: _Moment) -> None:
+        """Notes a touch, so that it shows also when it falls between two frames."""
+        if moment.step == 0:
+            self._red_until = -1.0
+        if moment.touching:
+            self._red_until = moment.step + _RED_SECONDS * self.steps_per_second
+
+    def draw(self, env: HallwayVectorEnv, moment: _Moment) -> Image.Image:
+        canvas = Image.new("RGB", self.size, _DARK)
+        draw = ImageDraw.Draw(canvas)
+        for (x, y, width, height), label, pixels in self._panels(env, moment.seen):
+            panel = Image.fromarray(pixels).resize((width, height), Image.Resampling.NEAREST)
+            canvas.paste(panel, (x, y))
+            extent = draw.textlength(label, self.small)
+            draw.rectangle((x, y, x + extent + 12, y + 20), fill=_DARK)
+            draw.text((x + 6, y + 2), label, _WHITE, self.small)
+        touching = moment.step <= self._red_until
+        if touching:
+            draw.rectangle((0, 0, self.size[0] - 1, 359), outline=_RED, width=6)
+        self._bar(draw, moment, touching)
+        return canvas
+
+    def _panels(
+        self, env: HallwayVectorEnv, seen: np.ndarray
+    ) -> list[tuple[tuple[int, int, int, int], str, np.ndarray]]:
+        """Place (x, y, width, height), label and pixels of each view."""
+        agents = np.repeat(seen, 3, axis=2) if seen.shape[2] == 1 else seen
+        agents_label = "seen by the agent: distance" if seen.shape[2] == 1 else "seen by the agent"
+        if self.view == "first":
+            first = env.film_frame(0, "first", 360, 360)
+            return [
+                ((0, 0, 360, 360), "through its camera", first),
+                ((360, 0, 360, 360), agents_label, agents),
+            ]
+        behind = ((0, 0, 480, 360), self.env_name, env.film_frame(0, "behind", 480, 360))
+        if self.view == "behind":
+            return [behind]
+        first = env.film_frame(0, "first", 180, 180)
+        return [
+            behind,
+            ((492, 0, 180, 180), "through its camera", first),
+            ((492, 180, 180, 180), agents_label, agents),
+        ]
+
+    def _bar(self, draw: ImageDraw.ImageDraw, moment: _Moment, touching: bool) -> None:
+        seconds = moment.step / self.steps_per_second
+        figures = [
+            ("time", f"{seconds:.1f} s", _WHITE),
+            ("return", f"{moment.episode_return:.0f}", _WHITE),
+            ("cost", f"{moment.cost:.0f}", _RED if moment.cost else _WHITE),
+        ]
+        x = 10.0
+        for name, value, ink in figures:
+            draw.text((x, 373), name, _GREY, self.small)
+            x += draw.textlength(name, self.small) + 7
+            draw.text((x, 370), value, ink, self.large)
+            x += 96
+        if touching:
+            draw.text((self.size[0] - 10, 370), "contact", _RED, self.large, anchor="ra")
+
+
+# --- Writing ------------------------------------------------------------------------------------
+
+
+class _Writer(Protocol):
+    def add(self, frame: Image.Image) -> None: ...
+
+    def __enter__(self) -> _Writer: ...
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None: ...
+
+
+def _writer(path: Path, size: tuple[int, int], rate: float) -> _Writer:
+    return _Gif(path, size, rate) if path.suffix == ".gif" else _Mp4(path, size, rate)
+
+
+class _Mp4:
+    """H.264 that every browser plays, its index in front so that it starts at once."""
+
+    def __init__(self, path: Path, size: tuple[int, int], rate: float):
+        self._frames: Any = imageio_ffmpeg.write_frames(
+            str(path),
+            size,
+            fps=rate,
+            quality=None,
+            macro_block_size=8,
+            output_params=["-crf", "30", "-preset", "slow", "-movflags", "+faststart"],
+        )
+        self._frames.send(None)
+
+    def add(self, frame: Image.Image) -> None:
+        self._frames.send(frame.tobytes())
+
+    def __enter__(self) -> _Writer:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._frames.close()
+
+
+class _Gif:
+    """A smaller and slower film, for places that show no video."""
+
+    def __init__(self, path: Path, size: tuple[int, int], rate: float):
+        self.path, self.milliseconds = path, 1000 / rate
+        self.size = (round(size[0] * _GIF_SCALE), round(size[1] * _GIF_SCALE))
+        self._frames: list[Image.Image] = []
+
+    def add(self, frame: Image.Image) -> None:
+        small = frame.resize(self.size, Image.Resampling.LANCZOS)
+        self._frames.append(small.quantize(96, dither=Image.Dither.NONE))
+
+    def __enter__(self) -> _Writer:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            first, *rest = self._frames
+            first.save(
+                self.path,
+                save_all=True,
+                append_images=rest,
+                duration=self.milliseconds,
+                loop=0,
+                optimize=True,
+            )
