@@ -14,7 +14,6 @@ import json
 import shlex
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
 import safetransfer
@@ -449,17 +448,13 @@ def _watch_options(parser: argparse.ArgumentParser, argv: Sequence[str]) -> None
 
 def _watch(arguments: argparse.Namespace) -> None:
     _check_env(arguments.env)
-    if arguments.view not in VIEWS:
-        raise UnknownNameError("view", arguments.view, VIEWS)
-    if Path(arguments.out).suffix not in (".mp4", ".gif"):
-        raise SettingError(f"--out {arguments.out}: a film is an .mp4 or a .gif")
     clips = _mocap(arguments)
     from safetransfer.report.film import film
 
     path = film(
         arguments.agent,
+        arguments.env,
         arguments.out,
-        env_name=arguments.env,
         view=arguments.view,
         episodes=arguments.episodes,
         seed=arguments.seed,

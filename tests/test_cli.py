@@ -1,0 +1,233 @@
+"""The command line: help that is complete, errors that help, JSON that stands alone."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from safetransfer import cli, settings_io
+from safetransfer.training import evaluate, loop
+from safetransfer.training.settings import Settings, preset
+
+
+def leaves(settings: dict, prefix: str = "") -> list[str]:
+    names = []
+    for key, value in settings.items():
+        name = f"{prefix}{key}"
+        names += leaves(value, f"{name}.") if isinstance(value, dict) else [name]
+    return names
+
+
+def help_of(capsys, *argv: str) -> str:
+    with pytest.raises(SystemExit) as stop:
+        cli.main([*argv, "--help"])
+    assert stop.value.code == 0
+    return " ".join(capsys.readouterr().out.split())
+
+
+def refused(capsys, *argv: str) -> str:
+    assert cli.main(argv) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("safetransfer: ")
+    assert "Traceback" not in captured.err
+    return captured.err
+
+
+@pytest.fixture
+def trained(monkeypatch) -> list[tuple]:
+    """What `train` was called with, in place of training."""
+    calls: list[tuple] = []
+    monkeypatch.setattr(loop, "train", lambda *args, **kwargs: calls.append((args, kwargs)))
+    monkeypatch.delenv("SAFETRANSFER_MOCAP", raising=False)
+    return calls
+
+
+def settings_of(trained: list[tuple], *argv: str) -> Settings:
+    assert cli.main(["train", "--run", "somewhere", *argv]) == 0
+    return trained.pop()[0][0]
+
+
+@pytest.mark.parametrize("command", list(cli.COMMANDS))
+def test_every_command_has_help(capsys, command):
+    text = help_of(capsys, command)
+    assert text.startswith(f"usage: safetransfer {command} ")
+    assert cli.COMMANDS[command].help in text
+    assert command in help_of(capsys)
+
+
+@pytest.mark.parametrize("command", ["train", "transfer"])
+def test_help_shows_every_setting_with_help_and_default(capsys, command):
+    text = help_of(capsys, command)
+    names = leaves(settings_io.to_dict(preset("laptop")))
+    assert len(names) > 40
+    for name in names:
+        help_and_default = text.split(f"--{name} ")[1].split("(default: ")[0]
+        assert len(help_and_default.split()) > 2, name
+
+
+def test_help_shows_the_defaults_of_the_preset_beside_it(capsys):
+    for name in ("laptop", "paper"):
+        text = help_of(capsys, "train", "--preset", name)
+        line = text.split("--agent.gamma NUMBER")[1]
+        shown = line.split("(default: ")[1].split(")")[0]
+        assert float(shown) == preset(name).agent.gamma
+
+
+def test_the_overview_needs_no_heavy_imports():
+    code = (
+        "import sys\nfrom safetransfer.cli import main\n"
+        "try: main(['--help'])\n"
+        "except SystemExit: assert not {'torch', 'numba'} & set(sys.modules)"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    assert "transfer" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        (["trian"], ["unknown command 'trian'", "Did you mean 'train'", "evaluate"]),
+        (["--versoin"], ["--versoin", "--version"]),
+        (["train", "--run", "x", "--env", "PointWals"], ["PointWalls", "PointPoles"]),
+        (["train", "--run", "x", "--preset", "lapptop"], ["laptop, paper, smoke"]),
+        (["train", "--run", "x", "--agent.gama", "1"], ["--agent.gamma", "--agent.feedback"]),
+        (["train", "--run", "x", "--agent.gamma", "x"], ['agent.gamma: got "x"', "a number"]),
+        (["train", "--run", "x", "--train.device", "tpu"], ["auto, cpu, cuda"]),
+        (["train", "--run", "x", "--env.robot", "Spot"], ["robot", "Point"]),
+        (["train", "--run", "x", "--env.walls", "-1"], ["walls", "0"]),
+        (["train", "--run", "x", "--carry", "all"], ["policy, weights, multiplier"]),
+        (["train", "--run", "x", "more"], ["more"]),
+        (["train"], ["--run", "safetransfer train --help"]),
+        (["train", "--run", "x", "--mocap", "/no/such/folder"], ["/no/such/folder"]),
+        (["train", "--run", "x", "--config", "no.json"], ["no.json", "No such file"]),
+        (["transfer", "--out", "x", "--to", "PointWals"], ["PointWalls"]),
+        (["transfer", "--out", "x", "--finetune-with", "agent.lrr=1"], ["agent.lrr", "gamma"]),
+        (["transfer", "--out", "x", "--finetune-with", "agent.lr"], ["NAME=VALUE"]),
+        (["evaluate", "x", "--env", "PointPole"], ["PointPoles"]),
+        (["evaluate", "x", "--env", "PointPoles", "--episodes", "0"], ["0 is not 1 or more"]),
+        (["evaluate", "/no/agent", "--env", "PointPoles"], ["no checkpoint at /no/agent"]),
+        (["bench", "everything"], ["camera, env, train"]),
+        (["watch", "x", "--env", "PointPoles", "--out", "a.avi"], [".mp4", ".gif"]),
+        (["mocap", "upload", "x"], ["download"]),
+    ],
+)
+def test_bad_input_is_answered_with_what_would_be_right(capsys, monkeypatch, argv, words):
+    monkeypatch.delenv("SAFETRANSFER_MOCAP", raising=False)
+    message = refused(capsys, *argv)
+    assert all(word in message for word in words), message
+
+
+def test_without_a_command_the_overview_is_shown(capsys):
+    with pytest.raises(SystemExit) as stop:
+        cli.main([])
+    assert stop.value.code == 2
+    assert "transfer" in capsys.readouterr().out
+
+
+def test_settings_come_from_preset_file_environment_and_flags_in_this_order(trained, tmp_path):
+    file = tmp_path / "mine.toml"
+    file.write_text(
+        '[env]\nobstacles = "Poles"\nwalls = 5\n[agent]\ngamma = 0.5\n[train]\nepochs = 7\n'
+    )
+    assert settings_of(trained) == preset("laptop")
+    assert settings_of(trained, "--preset", "smoke") == preset("smoke")
+
+    settings = settings_of(
+        *(trained, "--preset", "smoke", "--config", str(file)),
+        *("--env", "PointHumanoids", "--train.epochs", "9", "--env.people", "3"),
+    )
+    assert settings.agent.horizon == preset("smoke").agent.horizon  # the preset's
+    assert (settings.env.walls, settings.agent.gamma) == (5, 0.5)  # the file's
+    assert settings.env.obstacles == "Humanoids"  # the named environment's, over the file's
+    assert (settings.train.epochs, settings.env.people) == (9, 3)  # the flags', over both
+
+
+def test_the_configuration_of_a_run_is_a_settings_file(trained, tmp_path):
+    settings = settings_of(trained, "--preset", "smoke", "--agent.gamma", "0.5")
+    config = {"settings": settings_io.to_dict(settings), "command": "safetransfer train"}
+    settings_io.write_json(tmp_path / "config.json", config)
+    assert settings_of(trained, "--config", str(tmp_path / "config.json")) == settings
+
+
+def test_clips_come_from_flag_then_variable(trained, tmp_path, monkeypatch):
+    one, two = tmp_path / "one", tmp_path / "two"
+    one.mkdir()
+    two.mkdir()
+    assert settings_of(trained).env.mocap is None
+    monkeypatch.setenv("SAFETRANSFER_MOCAP", str(one))
+    assert settings_of(trained).env.mocap == str(one)
+    assert settings_of(trained, "--mocap", str(two)).env.mocap == str(two)
+
+
+def test_the_command_that_was_typed_is_recorded(trained):
+    argv = ["train", "--run", "a dir", "--init", "old", "--carry", "policy"]
+    cli.main(argv)
+    (_, run), options = trained.pop()
+    assert run == "a dir"
+    assert options["command"] == "safetransfer train --run 'a dir' --init old --carry policy"
+    assert (options["init"], options["carry"]) == ("old", "policy")
+
+
+def test_json_stands_alone_on_standard_output(capsys, monkeypatch):
+    result = {"env": "PointPoles", "episodes": 3, "return": {"mean": 1.0, "ci95": [0.5, 1.5]}}
+
+    def evaluate_checkpoint(*args, **kwargs):
+        print("something that a library says")
+        return result
+
+    monkeypatch.setattr(evaluate, "evaluate_checkpoint", evaluate_checkpoint)
+    argv = ["evaluate", "agent", "--env", "PointPoles", "--episodes", "3"]
+    assert cli.main([*argv, "--json"]) == 0
+    captured = capsys.readouterr()
+    assert json.loads(captured.out) == result
+    assert "something that a library says" in captured.err
+    assert cli.main(argv) == 0
+    assert "return: 1.00 (95%: 0.50 to 1.50)" in capsys.readouterr().out
+
+
+def test_an_interrupt_says_how_to_go_on(capsys, monkeypatch):
+    def interrupted(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(loop, "train", interrupted)
+    assert cli.main(["train", "--run", "x"]) == 130
+    assert "same command goes on" in capsys.readouterr().err
+
+
+def test_a_path_that_cannot_be_written_is_named(capsys, tmp_path):
+    (tmp_path / "file").write_text("")
+    message = refused(capsys, "train", "--preset", "smoke", "--run", str(tmp_path / "file" / "run"))
+    assert str(tmp_path / "file") in message
+
+
+def test_train_then_evaluate_then_other_settings(capsys, tmp_path, monkeypatch):
+    monkeypatch.delenv("SAFETRANSFER_MOCAP", raising=False)
+    run = str(tmp_path / "run")
+    command = ["train", "--preset", "smoke", "--env", "PointWalls", "--run", run]
+    command += ["--train.epochs", "1", "--train.epoch_updates", "2"]
+    assert cli.main(command) == 0
+    assert capsys.readouterr().out == ""
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert config["settings"]["train"]["epoch_updates"] == 2
+
+    assert cli.main(["evaluate", run, "--env", "PointPoles", "--episodes", "2", "--json"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert (result["env"], result["episodes"]) == ("PointPoles", 2)
+    low, high = result["return"]["ci95"]
+    assert low <= result["return"]["mean"] <= high
+
+    message = refused(capsys, *command, "--agent.gamma", "0.5")
+    assert "agent.gamma" in message and "0.5" in message
+    log = (tmp_path / "run" / "log.jsonl").read_text()
+    assert cli.main(command) == 0  # nothing is left to do
+    assert (tmp_path / "run" / "log.jsonl").read_text() == log
+    capsys.readouterr()
+
+    checkpoint = tmp_path / "run" / "checkpoint.pt"
+    checkpoint.write_bytes(checkpoint.read_bytes()[:1000])
+    assert "cut short" in refused(capsys, "evaluate", run, "--env", "PointPoles")
