@@ -22,6 +22,7 @@ class Normaliser(nn.Module):
         self.register_buffer("var", torch.ones(size, dtype=torch.float64))
         self.register_buffer("offset", torch.zeros(size), persistent=False)
         self.register_buffer("factor", torch.ones(size), persistent=False)
+        self._refresh()
 
     def _refresh(self) -> None:
         self.offset.copy_(self.mean)

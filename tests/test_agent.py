@@ -1,0 +1,237 @@
+"""One update of Algorithm 1 against the same done by hand, and what each loss may touch."""
+
+import copy
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from safetransfer.agent.agent import Agent, Batch
+from safetransfer.agent.networks import Shapes
+from safetransfer.agent.settings import AgentSettings
+from safetransfer.errors import CheckpointError
+
+SHAPES = Shapes(camera=(50, 50, 1), proprio=3, actions=2)
+SMALL = {"embedding": 8, "hidden": 8, "mlp": (8,), "horizon": 3, "batch_size": 2}
+
+
+def agent_of(shapes=SHAPES, **changes):
+    return Agent(shapes, AgentSettings(**(SMALL | changes)), seed=0)
+
+
+def batch_of(shapes=SHAPES, steps=3, n=2, hidden=8, seed=0):
+    g = torch.Generator().manual_seed(seed)
+    obs = {"proprio": torch.randn(steps + 1, n, shapes.proprio, generator=g)}
+    if shapes.camera:
+        pixels = torch.randint(256, (steps + 1, n, *shapes.camera), generator=g)
+        obs["camera"] = pixels.to(torch.uint8)
+    return Batch(
+        obs=obs,
+        last_reward=torch.randn(steps + 1, n, generator=g),
+        last_cost=torch.zeros(steps + 1, n),
+        carry=torch.zeros(n, hidden),
+        action=torch.rand(steps, n, shapes.actions, generator=g) * 2 - 1,
+        reward=torch.randn(steps, n, generator=g),
+        cost=torch.rand(steps, n, generator=g),
+        terminated=torch.zeros(steps, n, dtype=torch.bool),
+        valid=torch.ones(steps, n, dtype=torch.bool),
+    )
+
+
+def constant_heads(heads, values):
+    """Make stacked heads return `values` whatever their input."""
+    with torch.no_grad():
+        heads.weights[-1].zero_()
+        heads.biases[-1].copy_(torch.tensor(values).reshape(heads.biases[-1].shape))
+
+
+def test_losses_by_hand():
+    shapes = Shapes(camera=None, proprio=1, actions=1)
+    agent = agent_of(shapes, n_step=1, gamma=0.5, gamma_cost=0.8, reward_scale=0.1, cost_scale=2.0,
+                     alpha=0.3, multiplier_init=1.5, cost_limit=0.01)  # fmt: skip
+    constant_heads(agent.networks.q, [2.0, 3.0, 0.5])  # Q1, Q2, Qc
+    constant_heads(agent.q_target, [4.0, 1.0, 0.25])
+    constant_heads(agent.networks.policy, [0.2, 0.0])  # mean 0.2; log std (-5 + 1) / 2 = -2
+    batch = batch_of(shapes, steps=2, n=1)
+    batch.reward = torch.tensor([[10.0], [20.0]])
+    batch.cost = torch.tensor([[1.0], [0.0]])
+    batch.terminated = torch.tensor([[False], [True]])
+
+    noise = torch.randn(
+        (3, 1, 1), generator=torch.Generator().manual_seed(0)
+    ).flatten().tolist()  # fmt: skip
+
+    def log_pi(e):
+        u = 0.2 + math.exp(-2.0) * e
+        gaussian = -0.5 * e * e + 2.0 - 0.5 * math.log(2 * math.pi)
+        return gaussian - math.log(1 - math.tanh(u) ** 2)
+
+    l0, l1, _ = map(log_pi, noise)
+    # y = r + gamma (1 - d) (min Qtarg - alpha log pi(a'|s')), the reward scaled
+    y0, y1 = 1.0 + 0.5 * (1.0 - 0.3 * l1), 2.0
+    loss_q = ((2 - y0) ** 2 + (2 - y1) ** 2 + (3 - y0) ** 2 + (3 - y1) ** 2) / 4
+    # y_c = c + gamma_c (1 - d) Qctarg, the cost scaled
+    loss_qc = ((0.5 - (2.0 + 0.8 * 0.25)) ** 2 + (0.5 - 0.0) ** 2) / 2
+    # - (min Q - alpha log pi - beta Qc) / (1 + beta)
+    loss_pi = -sum((2.0 - 0.3 * lp - 1.5 * 0.5) / 2.5 for lp in (l0, l1)) / 2
+
+    metrics = agent.update(batch, measured_cost=0.06)
+    assert metrics["loss_q"] == pytest.approx(loss_q, rel=1e-4)
+    assert metrics["loss_qc"] == pytest.approx(loss_qc, rel=1e-4)
+    assert metrics["loss_pi"] == pytest.approx(loss_pi, rel=1e-4)
+    assert metrics["entropy"] == pytest.approx(-(l0 + l1) / 2, rel=1e-4)
+    # beta + lr (J_c - c)
+    assert metrics["multiplier"] == pytest.approx(1.5 + 0.02 * 0.05)
+    # The targets moved by tau towards the heads, as they are after their step.
+    moved = agent.q_target.biases[-1][0, 0, 0].item()
+    now = agent.networks.q.biases[-1][0, 0, 0].item()
+    assert moved == pytest.approx(4.0 + 0.02 * (now - 4.0), rel=1e-5)
+
+
+def test_multiplier_by_the_replayed_cost_critic():
+    # beta + lr ((1 - gamma_c) Qc / decisions' steps - c): 0.2 * 0.5 / 2 - 0.01 = 0.04
+    agent = Agent(SHAPES, AgentSettings(**SMALL, multiplier_signal="critic", gamma_cost=0.8,
+                                        multiplier_lr=1.0), steps_per_decision=2)  # fmt: skip
+    constant_heads(agent.networks.q, [0.0, 0.0, 0.5])
+    assert agent.update(batch_of())["multiplier"] == pytest.approx(0.04)
+
+
+def test_constraint_off_and_warm_up():
+    off = agent_of(constraint="off", multiplier_init=1.0)
+    assert off.update(batch_of(), measured_cost=1.0)["multiplier"] == 0.0
+    late = agent_of(constraint_warmup=2)
+    values = [late.update(batch_of(), measured_cost=1.01)["multiplier"] for _ in range(3)]
+    assert values == pytest.approx([0.0, 0.0, 0.02])
+
+
+def test_invalid_steps_change_nothing():
+    batch = batch_of()
+    batch.valid[1:, 0] = False
+    spoiled = copy.deepcopy(batch)
+    spoiled.reward[1:, 0] = 1e6
+    spoiled.cost[1:, 0] = 1e6
+    spoiled.action[1:, 0] = 0.9
+    a, b = agent_of().update(batch), agent_of().update(spoiled)
+    assert a == b
+
+
+@pytest.mark.parametrize("encoders", ["shared", "separate"])
+def test_policy_loss_leaves_the_critics_alone_and_the_other_way_round(encoders):
+    def changed(lr_policy, lr_encoder):
+        agent = agent_of(encoders=encoders)
+        agent.critic_optimiser.param_groups[0]["lr"] = lr_encoder
+        agent.critic_optimiser.param_groups[1]["lr"] = lr_encoder
+        for group in agent.policy_optimiser.param_groups:
+            group["lr"] = lr_policy
+        before = copy.deepcopy(agent.networks.state_dict())
+        agent.update(batch_of())
+        after = agent.networks.state_dict()
+        return {k.split(".")[0] for k in before if not torch.equal(before[k], after[k])}
+
+    own = {"policy_encoder"} if encoders == "separate" else set()
+    assert changed(1e-3, 0.0) == {"policy"} | own
+    assert changed(0.0, 1e-3) == {"encoder", "gru", "q"}
+
+
+def test_policy_gradient_by_finite_differences():
+    """The step of the policy goes down the loss that is reported, as a small difference shows."""
+    agent = agent_of(tune_alpha=False, constraint="on", multiplier_init=0.7, max_grad_norm=1e9)
+    torch.manual_seed(1)
+    with torch.no_grad():  # last layers start near zero: give the gradient something to see
+        agent.networks.policy.weights[-1].normal_(std=0.3)
+        agent.networks.q.weights[-1].normal_(std=0.3)
+    batch = batch_of()
+
+    def loss(delta):
+        probe = copy.deepcopy(agent)
+        with torch.no_grad():
+            probe.networks.policy.biases[-1][0, 0, 1] += delta
+        probe.generator.manual_seed(5)
+        return probe.update(batch)["loss_pi"]
+
+    eps = 1e-2
+    slope = (loss(eps) - loss(-eps)) / (2 * eps)
+    probe = copy.deepcopy(agent)
+    probe._groups()  # a copied optimiser still holds the old parameters
+    probe.generator.manual_seed(5)
+    probe.update(batch)
+    gradient = probe.networks.policy.biases[-1].grad[0, 0, 1].item()
+    assert gradient == pytest.approx(slope, rel=0.03, abs=1e-4)
+
+
+def test_a_sequence_acts_as_its_steps_do():
+    """The learner's pass over a sequence from a stored state equals the actor's step by step."""
+    agent = agent_of()
+    with torch.no_grad():
+        agent.networks.policy.weights[-1].normal_(std=0.3)
+    batch = batch_of(steps=4)
+    feedback = torch.stack([batch.last_reward * 0.1, batch.last_cost], -1)
+    _, z, _ = agent.networks.state(batch.obs, feedback, batch.carry)
+    expected = torch.tanh(agent.networks.policy(z.flatten(0, 1))[0][:, :2]).unflatten(0, (5, 2))
+    carry = agent.actor.initial_carry(2)
+    for t in range(5):
+        obs = {k: v[t].numpy() for k, v in batch.obs.items()}
+        action, carry = agent.actor.act(
+            obs, batch.last_reward[t].numpy(), batch.last_cost[t].numpy(), carry
+        )
+        np.testing.assert_allclose(action, expected[t].detach().numpy(), atol=1e-5)
+
+
+def test_feedback_can_be_taken_away():
+    obs = {k: v[0].numpy() for k, v in batch_of().obs.items()}
+    for feedback, same in ((True, False), (False, True)):
+        agent = agent_of(feedback=feedback)
+        with torch.no_grad():
+            agent.networks.policy.weights[-1].normal_(std=0.3)
+        a, _ = agent.actor.act(obs, np.zeros(2, "f4"), np.zeros(2, "f4"), np.zeros((2, 8), "f4"))
+        b, _ = agent.actor.act(obs, np.ones(2, "f4"), np.ones(2, "f4"), np.zeros((2, 8), "f4"))
+        assert np.array_equal(a, b) == same
+
+
+def test_state_dict_goes_on_exactly():
+    a, b = agent_of(), agent_of()
+    for i in range(3):
+        a.update(batch_of(seed=i), 0.05)
+    b.load_state_dict(copy.deepcopy(a.state_dict()))
+    for i in range(3):
+        assert a.update(batch_of(seed=9 + i), 0.05) == b.update(batch_of(seed=9 + i), 0.05)
+
+
+@pytest.mark.parametrize("carry", ["policy", "weights", "multiplier", "optimisers"])
+def test_what_is_carried_over(carry):
+    source = agent_of()
+    for i in range(3):
+        source.update(batch_of(seed=i), 1.0)
+    target = Agent(SHAPES, AgentSettings(**SMALL), seed=1)
+    fresh = copy.deepcopy(target.networks.q.state_dict())
+    target.load_state_dict(copy.deepcopy(source.state_dict()), carry=carry)
+    assert torch.equal(target.networks.policy.weights[0], source.networks.policy.weights[0])
+    kept = source if carry != "policy" else None
+    q = source.networks.q.state_dict() if kept else fresh
+    assert all(torch.equal(v, q[k]) for k, v in target.networks.q.state_dict().items())
+    assert (target.multiplier.value > 0) == (carry in ("multiplier", "optimisers"))
+    assert bool(target.critic_optimiser.state_dict()["state"]) == (carry == "optimisers")
+    assert target.updates == 0
+
+
+def test_weights_of_another_shape_are_refused():
+    other = Agent(Shapes((50, 50, 1), 4, 2), AgentSettings(**SMALL))
+    with pytest.raises(CheckpointError, match="do not fit"):
+        agent_of().load_state_dict(other.state_dict())
+
+
+def test_paper_preset_has_the_parameters_of_table_2():
+    from safetransfer.training.settings import preset
+
+    doggo = Shapes(camera=(50, 50, 1), proprio=48, actions=12)
+    counts = Agent(doggo, preset("paper").agent).parameter_counts()
+    printed = {k: f"{v:.1e}".replace("e+0", "e") for k, v in counts.items()}
+    assert printed == {
+        "Vision CNN": "1.4e5",
+        "CNN Embedding": "1.3e5",
+        "RNN (GRU)": "4.3e5",
+        "Policy MLP": "3.5e5",
+        "Q MLP": "3.5e5",
+        "Total": "2.1e6",
+    }

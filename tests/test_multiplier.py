@@ -1,0 +1,45 @@
+"""The multiplier's step, by hand."""
+
+import pytest
+
+from safetransfer.agent.multiplier import Multiplier
+from safetransfer.agent.settings import AgentSettings
+
+
+def make(**changes):
+    return Multiplier(AgentSettings(**({"cost_limit": 0.01, "multiplier_lr": 0.5} | changes)))
+
+
+def test_step_follows_the_excess():
+    # beta <- beta + lr (J_c - c): 0 + 0.5 (0.11 - 0.01) = 0.05, then + 0.5 (0.03 - 0.01) = 0.06
+    multiplier = make()
+    assert multiplier.step(0.11) == pytest.approx(0.05)
+    assert multiplier.step(0.03) == pytest.approx(0.06)
+
+
+def test_it_falls_below_the_limit_but_never_below_zero():
+    multiplier = make(multiplier_init=0.004)
+    assert multiplier.step(0.006) == pytest.approx(0.002)
+    assert multiplier.step(0.0) == 0.0
+    assert multiplier.step(0.0) == 0.0
+    # No credit was saved up while it stood at zero.
+    assert multiplier.step(0.03) == pytest.approx(0.01)
+
+
+def test_proportional_and_derivative_terms():
+    # integral 0.05; + kp (0.10) = 0.2; the first step has no derivative
+    multiplier = make(multiplier_kp=2.0, multiplier_kd=10.0)
+    assert multiplier.step(0.11) == pytest.approx(0.05 + 0.2)
+    # integral 0.05 + 0.5 * 0.2 = 0.15; kp 2 * 0.2; kd 10 * (0.21 - 0.11)
+    assert multiplier.step(0.21) == pytest.approx(0.15 + 0.4 + 1.0)
+    # a falling cost gives no negative derivative
+    assert multiplier.step(0.01) == pytest.approx(0.15)
+
+
+def test_upper_bound_and_state():
+    multiplier = make(multiplier_max=1.0)
+    multiplier.step(100.0)
+    assert multiplier.value == 1.0
+    other = make()
+    other.load_state_dict(multiplier.state_dict())
+    assert other.step(0.01) == 1.0

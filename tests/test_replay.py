@@ -1,0 +1,143 @@
+"""The replay gives back what was put in, in order, and knows where episodes end."""
+
+import numpy as np
+import pytest
+
+from safetransfer.agent.networks import Shapes
+from safetransfer.errors import SettingError
+from safetransfer.replay import Chunk, SequenceReplay
+from safetransfer.replay.sequence_replay import replay_bytes
+
+SHAPES = Shapes(camera=(2, 2, 1), proprio=1, actions=1)
+
+
+class Feed:
+    """Chunks of a made-up world: the proprioception counts all observations of an environment, the
+    reward of a transition is the count before it, an episode ends after `lengths[env]` of them."""
+
+    def __init__(self, lengths, terminate=True):
+        self.lengths = np.array(lengths)
+        self.n = len(lengths)
+        self.count = np.zeros(self.n)
+        self.age = np.zeros(self.n, int)
+        self.terminate = terminate
+
+    def chunk(self, k):
+        c = {name: np.zeros((k, self.n), np.float32) for name in ("reward", "cost", "lr", "lc")}
+        proprio = np.zeros((k, self.n, 1), np.float32)
+        camera = np.zeros((k, self.n, 2, 2, 1), np.uint8)
+        hidden = np.zeros((k, self.n, 3), np.float32)
+        done = np.zeros((k, self.n), bool)
+        finals = []
+        for t in range(k):
+            proprio[t, :, 0] = self.count
+            camera[t] = (self.count % 256)[:, None, None, None]
+            hidden[t] = self.count[:, None]
+            c["reward"][t] = self.count
+            c["cost"][t] = self.count % 2
+            c["lr"][t] = np.where(self.age > 0, self.count - 1, 0)
+            self.count += 1
+            self.age += 1
+            done[t] = self.age == self.lengths
+            ended = np.nonzero(done[t])[0]
+            finals.append(
+                {
+                    "proprio": self.count[ended, None].astype(np.float32),
+                    "camera": np.zeros((len(ended), 2, 2, 1), np.uint8),
+                }
+                if len(ended)
+                else {}
+            )
+            self.count[ended] += 1
+            self.age[ended] = 0
+        return Chunk(
+            obs={"proprio": proprio, "camera": camera},
+            last_reward=c["lr"],
+            last_cost=c["lc"],
+            hidden=hidden,
+            action=proprio.copy(),
+            reward=c["reward"],
+            cost=c["cost"],
+            terminated=done if self.terminate else np.zeros_like(done),
+            done=done,
+            env_steps=k * self.n,
+            final_obs=finals,
+        )
+
+
+def replay_of(feed, capacity=400, horizon=5, stride=2, chunks=30, k=7):
+    replay = SequenceReplay(SHAPES, capacity, feed.n, 3, horizon, stride)
+    for _ in range(chunks):
+        replay.add(feed.chunk(k))
+    return replay
+
+
+@pytest.mark.parametrize("chunks", [4, 40])  # before and after the rings have wrapped
+def test_sequences_are_consecutive_and_stop_at_an_episode_s_end(chunks):
+    lengths = [3, 11]
+    replay = replay_of(Feed(lengths), capacity=100, chunks=chunks)
+    rng = np.random.default_rng(0)
+    ends_seen = 0
+    for _ in range(20):
+        batch = replay.sample(16, rng)
+        x = batch.obs["proprio"][..., 0].numpy()
+        valid = batch.valid.numpy()
+        assert valid[0].all()
+        # Observations of one ring are numbered without gaps, final ones included.
+        assert (np.diff(x, axis=0)[valid] == 1).all()
+        assert (batch.reward.numpy()[valid] == x[:-1][valid]).all()
+        assert (batch.action.numpy()[..., 0][valid] == x[:-1][valid]).all()
+        # The feedback at the next state is this transition's reward (the final state's too).
+        assert (batch.last_reward.numpy()[1:][valid] == x[:-1][valid]).all()
+        # The stored hidden state is that of the first step.
+        assert (batch.carry.numpy() == x[0][:, None]).all()
+        # A terminal transition is the last valid one of its sequence.
+        terminal = batch.terminated.numpy() & valid
+        assert not (terminal[:-1] & valid[1:]).any()
+        ends_seen += terminal.sum()
+        # Every third (or eleventh) transition ends an episode; the next number is its final state.
+        position = x[:-1] % (lengths[0] + 1), x[:-1] % (lengths[1] + 1)
+        assert (
+            ((position[0] == 2) | (position[1] == 10))[terminal]
+        ).all()
+    assert ends_seen > 20
+
+
+def test_old_experience_is_overwritten():
+    feed = Feed([11])
+    replay = replay_of(feed, capacity=100, chunks=60)
+    batch = replay.sample(64, np.random.default_rng(0))
+    newest = feed.count[0]
+    assert batch.obs["proprio"].min() >= newest - replay.size
+    assert batch.obs["proprio"].max() <= newest
+    assert len(replay) == replay.size
+
+
+def test_starts_are_spread_evenly():
+    replay = replay_of(Feed([11, 11]), capacity=400, chunks=60)
+    rng = np.random.default_rng(0)
+    starts = np.concatenate([replay.sample(64, rng).carry[:, 0].numpy() for _ in range(100)])
+    counts, _ = np.histogram(starts, bins=5)
+    assert counts.min() > 0.7 * counts.max()
+
+
+def test_too_small_a_replay_is_refused_and_so_is_an_empty_one():
+    with pytest.raises(SettingError, match="train.replay_size 20"):
+        SequenceReplay(SHAPES, 20, 2, 3, horizon=5)
+    with pytest.raises(SettingError, match="learning_starts"):
+        SequenceReplay(SHAPES, 400, 2, 3, horizon=5).sample(4, np.random.default_rng(0))
+
+
+def test_state_round_trip_and_size():
+    feed = Feed([5, 9])
+    replay = replay_of(feed)
+    other = SequenceReplay(SHAPES, 400, 2, 3, 5, 2)
+    other.load_state_dict(replay.state_dict())
+    a = replay.sample(8, np.random.default_rng(1))
+    b = other.sample(8, np.random.default_rng(1))
+    assert (a.obs["proprio"] == b.obs["proprio"]).all() and (a.valid == b.valid).all()
+    smaller = SequenceReplay(SHAPES, 200, 2, 3, 5, 2)
+    with pytest.raises(SettingError, match="replay_size"):
+        smaller.load_state_dict(replay.state_dict())
+    predicted = replay_bytes(SHAPES, replay.size * 2, 3, 2)
+    assert abs(replay.nbytes - predicted) <= 0.05 * predicted

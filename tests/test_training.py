@@ -1,0 +1,206 @@
+"""Training as a user meets it: it learns, it can be killed and goes on, it can be repeated."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from safetransfer import settings_io
+from safetransfer.errors import CheckpointError, SettingError, TrainingError, UnknownNameError
+from safetransfer.training import checkpoint
+from safetransfer.training.evaluate import environment_settings, evaluate_checkpoint, load_policy
+from safetransfer.training.logs import read_rows
+from safetransfer.training.loop import Run, train
+from safetransfer.training.settings import preset
+
+TIMES = ("wall_s", "steps_per_s", "updates_per_s", "collector_wait_share", "learner_wait_share")
+
+
+def smoke(**changes):
+    sections: dict[str, dict] = {"train": {"checkpoint_minutes": 0.0}}
+    for key, value in changes.items():
+        section, field = key.split("__")
+        sections.setdefault(section, {})[field] = value
+    return settings_io.updated(preset("smoke"), sections)
+
+
+def untimed(rows):
+    return [{k: v for k, v in row.items() if k not in TIMES} for row in rows]
+
+
+def test_a_minute_of_training_doubles_the_return_in_an_empty_hallway(tmp_path):
+    settings = settings_io.updated(
+        preset("laptop"),
+        {
+            "env": {"obstacles": "Empty"},
+            "train": {"epochs": 1, "epoch_updates": 1, "tensorboard": False},
+        },
+    )
+    train(settings, tmp_path)
+    where = environment_settings(load_policy(tmp_path), "PointWalls", max_steps=400)
+    where = settings_io.updated(where, {"obstacles": "Empty"})
+    from safetransfer.training.evaluate import evaluate
+
+    # The untrained policy's return depends on its first random weights; walking about does not.
+    before = np.mean(evaluate(load_policy(tmp_path), where, 16, deterministic=False)["return"])
+    settings.train.epochs, settings.train.epoch_updates = 5, 160
+    train(settings, tmp_path / "trained")
+    after = np.mean(
+        evaluate(load_policy(tmp_path / "trained"), where, 16, deterministic=False)["return"]
+    )
+    assert after > 150 and after > 2 * before
+
+
+def test_one_seed_gives_one_log_at_any_number_of_threads(tmp_path):
+    logs = []
+    for name, threads in (("a", 1), ("b", 1), ("c", 2)):
+        train(smoke(train__threads=threads), tmp_path / name)
+        rows = untimed(read_rows(tmp_path / name))
+        logs.append(rows)
+    assert len(logs[0]) == 2
+    assert logs[0] == logs[1]
+    assert logs[0] == logs[2]
+    train(smoke(train__seed=1), tmp_path / "d")
+    assert untimed(read_rows(tmp_path / "d")) != logs[0]
+
+
+def test_a_killed_run_goes_on_as_if_nothing_had_happened(tmp_path):
+    """With the replay in the checkpoint, a run that was killed by SIGKILL and resumed ends with the
+    very log of one that was not: no step, cost, multiplier, episode or random number is lost."""
+    epochs = 12
+    settings = smoke(train__threads=1, train__epochs=epochs, train__checkpoint_replay=True)
+    train(settings, tmp_path / "whole")
+    settings_io.write_json(tmp_path / "settings.json", settings_io.to_dict(settings))
+    program = (
+        "import sys; from safetransfer import settings_io;"
+        "from safetransfer.training.settings import Settings;"
+        "from safetransfer.training.loop import train;"
+        "s = settings_io.from_dict(Settings, settings_io.read_file(sys.argv[1]));"
+        "train(s, sys.argv[2])"
+    )
+    killed = tmp_path / "killed"
+    process = subprocess.Popen(
+        [sys.executable, "-c", program, str(tmp_path / "settings.json"), str(killed)],
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        give_up = time.monotonic() + 120
+        while len(read_rows(killed)) < 3 and process.poll() is None:
+            assert time.monotonic() < give_up
+            time.sleep(0.01)
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    done = checkpoint.load(killed)["counters"]["epoch"]
+    assert 1 <= done < epochs, "the kill came too late to show anything"
+    train(settings, killed)
+    assert untimed(read_rows(killed)) == untimed(read_rows(tmp_path / "whole"))
+
+
+def test_without_the_replay_counters_and_multiplier_still_go_on(tmp_path):
+    settings = smoke(train__threads=1)
+    train(settings, tmp_path)
+    before = checkpoint.load(tmp_path)
+    settings.train.epochs = 3
+    train(settings, tmp_path)
+    rows = read_rows(tmp_path)
+    assert [row["epoch"] for row in rows] == [1, 2, 3]
+    assert [row["updates"] for row in rows] == [10, 20, 30]
+    run = Run(settings, tmp_path)
+    assert rows[2]["cost_total"] >= before["counters"]["cost_total"]
+    assert run.counters["env_steps"] == rows[2]["env_steps"] > before["counters"]["env_steps"]
+
+
+def test_an_interrupt_saves_and_the_same_call_goes_on(tmp_path):
+    settings = smoke(train__epochs=4, train__checkpoint_minutes=60.0)
+
+    def interrupt(row):
+        if row["epoch"] == 2:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        train(settings, tmp_path, on_row=interrupt)
+    assert checkpoint.load(tmp_path)["counters"]["epoch"] >= 2
+    assert train(settings, tmp_path)["epoch"] == 4
+
+
+def test_costs_are_counted_once(tmp_path):
+    """The run's total is the sum over everything that its collector was given."""
+    settings = smoke(train__epochs=1, train__threads=1)
+    run = Run(settings, tmp_path)
+    seen = []
+    collect = run.collector.collect
+
+    def spy(decisions):
+        chunk = collect(decisions)
+        seen.append((chunk.cost.sum(), chunk.env_steps, chunk.reward.size))
+        return chunk
+
+    run.collector.collect = spy
+    row = run.go("spied", None)
+    assert row["cost_total"] == pytest.approx(sum(s[0] for s in seen))
+    assert row["env_steps"] == sum(s[1] for s in seen)
+    repeat = settings.env.action_repeat
+    assert sum(s[2] for s in seen) <= row["env_steps"] <= repeat * sum(s[2] for s in seen)
+
+
+def test_a_loss_that_is_not_a_number_stops_the_run(tmp_path):
+    settings = smoke()
+    train(settings, tmp_path)
+    settings.train.epochs = 3
+    run = Run(settings, tmp_path)
+    with torch.no_grad():
+        run.agent.networks.q.biases[-1].fill_(float("nan"))
+    with pytest.raises(TrainingError, match=r"last good checkpoint is .*checkpoint\.pt"):
+        run.go("poisoned", None)
+    report = json.loads((tmp_path / "not_a_number.json").read_text())
+    assert report["batch"]["reward"]["shape"] == [8, 8]
+    assert checkpoint.load(tmp_path)["counters"]["epoch"] == 2  # the last good one is still there
+
+
+def test_a_directory_with_another_run_is_refused(tmp_path):
+    train(smoke(), tmp_path)
+    with pytest.raises(SettingError, match=r"agent\.gamma: 0\.98 -> 0\.9"):
+        train(smoke(agent__gamma=0.9), tmp_path)
+
+
+def test_carrying_over(tmp_path):
+    train(smoke(), tmp_path / "walls")
+    settings = smoke(env__obstacles="Poles")
+    train(settings, tmp_path / "poles", init=tmp_path / "walls", carry="multiplier")
+    assert read_rows(tmp_path / "poles")[-1]["updates"] == 20
+    with pytest.raises(CheckpointError, match="checkpoint_replay"):
+        train(settings, tmp_path / "more", init=tmp_path / "walls", carry="replay")
+    with pytest.raises(UnknownNameError, match="policy, weights, multiplier"):
+        train(settings, tmp_path / "other", init=tmp_path / "walls", carry="everything")
+
+
+def test_evaluation_is_repeatable_and_counts_every_episode(tmp_path):
+    train(smoke(), tmp_path)
+    first = evaluate_checkpoint(tmp_path, "PointPoles", episodes=7)
+    again = evaluate_checkpoint(tmp_path, "PointPoles", episodes=7)
+    assert first == again
+    assert first["episodes"] == 7 == len(first["per_episode"]["cost"])
+    assert first["return"]["mean"] == pytest.approx(np.mean(first["per_episode"]["return"]))
+    low, high = first["return"]["ci95"]
+    assert low <= first["return"]["mean"] <= high
+    assert set(map(int, first["per_episode"]["length"])) == {120}  # smoke's episodes end there
+    with pytest.raises(UnknownNameError, match="PointHumanoids"):
+        evaluate_checkpoint(tmp_path, "PointHole", episodes=1)
+
+
+def test_checkpoint_of_something_else_is_refused(tmp_path):
+    path = tmp_path / "checkpoint.pt"
+    checkpoint.save(path, {"hello": 1})
+    with pytest.raises(CheckpointError, match="not the checkpoint of a training run"):
+        load_policy(path)
+    with pytest.raises(CheckpointError, match="no 'agent'"):
+        train(smoke(), tmp_path / "run", init=path)
+    assert not Path(tmp_path / "run" / "checkpoint.pt").exists()
