@@ -31,7 +31,8 @@ class Progress:
     ):
         self.total_epochs, self.title, self.start_epoch = total_epochs, title, start_epoch
         self.console = console or Console(stderr=True, highlight=False)
-        self._started = time.monotonic()
+        self._started = self._updated = time.monotonic()
+        self._epoch = start_epoch
         self._row: Mapping[str, Any] = {}
         self._bar = Bar(
             TextColumn("[bold]{task.description}"),
@@ -41,16 +42,16 @@ class Progress:
             TextColumn("{task.fields[clock]}"),
             console=self.console,
         )
-        self._task = self._bar.add_task(
-            title, total=total_epochs, completed=start_epoch, clock=self._clock(start_epoch)
-        )
+        self._task = self._bar.add_task(title, total=total_epochs, clock="")
         self._live: Live | None = None
 
     def __enter__(self) -> Progress:
-        self._started = time.monotonic()
+        self._started = self._updated = time.monotonic()
         if self.console.is_terminal:
-            # The panel is redrawn on update only: no thread of its own takes time from training.
-            self._live = Live(self._panel(), console=self.console, auto_refresh=False)
+            # Once a second is enough for a clock, and takes nothing from training.
+            self._live = Live(
+                get_renderable=self._panel, console=self.console, refresh_per_second=1
+            )
             self._live.start(refresh=True)
         return self
 
@@ -61,27 +62,24 @@ class Progress:
 
     def update(self, row: Mapping[str, Any]) -> None:
         """Shows ``row``; its ``epoch`` counts the epochs that are done."""
-        self._row, epoch = row, int(row["epoch"])
+        self._row, self._epoch, self._updated = row, int(row["epoch"]), time.monotonic()
         if self._live is None:
-            self.console.print(Text(self._plain_line(epoch)), soft_wrap=True)
-            return
-        self._bar.update(self._task, completed=epoch, clock=self._clock(epoch))
-        self._live.update(self._panel(), refresh=True)
+            self.console.print(Text(self._plain_line()), soft_wrap=True)
+        else:
+            self._live.refresh()
 
     def message(self, text: str) -> None:
         """Prints a line above the panel."""
         self.console.print(Text(text))  # markup=False would reach the panel, too
 
-    def _times(self, epoch: int) -> tuple[float, float | None]:
-        elapsed, done = time.monotonic() - self._started, epoch - self.start_epoch
-        left = elapsed / done * (self.total_epochs - epoch) if done > 0 else None
-        return elapsed, left
-
-    def _clock(self, epoch: int) -> str:
-        elapsed, left = self._times(epoch)
-        return f"{_duration(elapsed)} elapsed" + (
-            f", {_duration(left)} left" if left is not None else ""
-        )
+    def _clock(self) -> str:
+        now, done = time.monotonic(), self._epoch - self.start_epoch
+        clock = f"{_duration(now - self._started)} elapsed"
+        if done > 0:
+            each = (self._updated - self._started) / done
+            left = each * (self.total_epochs - self._epoch) - (now - self._updated)
+            clock += f", {_duration(max(0.0, left))} left"
+        return clock
 
     def _figures(self) -> list[tuple[str, str]]:
         row = self._row
@@ -103,11 +101,13 @@ class Progress:
         for start in range(0, len(figures), 4):
             row = figures[start : start + 4]
             table.add_row(*(Text.assemble((name, "dim"), f" {value}") for name, value in row))
+        self._bar.update(self._task, completed=self._epoch, clock=self._clock())
         return Group(self._bar, table)
 
-    def _plain_line(self, epoch: int) -> str:
+    def _plain_line(self) -> str:
         figures = "  ".join(f"{name} {value}" for name, value in self._figures())
-        return f"{self.title}  epoch {epoch}/{self.total_epochs}  {figures}  {self._clock(epoch)}"
+        epoch = f"{self._epoch}/{self.total_epochs}"
+        return f"{self.title}  epoch {epoch}  {figures}  {self._clock()}"
 
 
 def _number(value: float | None, digits: int) -> str:
