@@ -77,12 +77,12 @@ class Filmer:
         x, y = env.robot.position(qpos)[0, :2]
         lens = Camera(width, height, 55.0, _FAR)
         if view == "behind":
-            eye = np.array([x - 2.4, 0.5 * y, 1.7])
-            target = np.array([x + 1.8, 0.7 * y, 0.2])
+            eye, target = np.array([x - 2.4, 0.5 * y, 1.7]), np.array([x + 1.8, 0.7 * y, 0.2])
+            axes = look_at(eye, target)
         else:
-            eye = np.array([x + 1.0, 0.0, 8.0])
-            target = np.array([x + 1.05, 0.0, 0.0])
-        return lens.color(self.scene, eye.astype(np.float32), look_at(eye, target))[0]
+            eye, target = np.array([x + 1.5, 0.0, 5.5]), np.array([x + 1.5, 0.0, 0.0])
+            axes = look_at(eye, target, up=(0, 1, 0))  # the hallway runs from left to right
+        return lens.color(self.scene, eye, axes)[0]
 
     def _hide_robot(self) -> None:
         self.scene.box_half[0, self.first["box"] :] = 0

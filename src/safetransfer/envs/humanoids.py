@@ -17,10 +17,13 @@ from safetransfer.envs.people import Crowd
 from safetransfer.envs.robots import Robot
 from safetransfer.envs.settings import HallwaySettings
 
-SLOTS = 24
-"""Capsules that physics can hold at once, nearest first."""
 START_CLEAR = 0.5
 """Nobody starts an episode nearer than this to the robot's reach, metres."""
+
+_CLOTHES = np.array(
+    [(70, 110, 190), (200, 120, 60), (90, 150, 90), (150, 90, 160), (190, 170, 90), (90, 150, 165)],
+    np.uint8,
+)
 
 
 @functools.lru_cache(maxsize=4)
@@ -44,7 +47,7 @@ class Humanoids(Course):
             width=settings.width,
             control_dt=robot.control_dt,
         )
-        self.slots = min(SLOTS, self.crowd.capsule_radius.shape[1])
+        self.slots = min(robot.near_capsules, self.crowd.capsule_radius.shape[1])
 
     def scene_capacity(self) -> dict[str, int]:
         return {"capsules": self.crowd.capsule_radius.shape[1], "capsule_groups": self.count}
@@ -70,6 +73,9 @@ class Humanoids(Course):
         scene.capsule_radius = self.crowd.capsule_radius
         scene.group_center = self.crowd.center
         scene.group_radius = self.crowd.radius
+        bones = self.crowd.capsule_radius.shape[1] // max(1, self.count)
+        clothes = _CLOTHES[np.arange(self.count) % len(_CLOTHES)]
+        scene.capsule_color[:] = np.repeat(clothes, bones, axis=0)
 
     def settle(self, mask: np.ndarray, rngs: list[np.random.Generator], starts: np.ndarray) -> None:
         self.crowd.reset(mask, rngs, starts, self.robot.reach + START_CLEAR)

@@ -19,6 +19,9 @@ from safetransfer.errors import SettingError
 
 START_CLEAR = 1.5
 """No obstacle's surface is nearer than this to the start line along the hallway, metres."""
+WALL_SLOTS = 2
+POLE_SLOTS = 4
+"""How many walls and poles the robot could touch at once, with room to spare: they stand apart."""
 PARKED = -10.0
 """Height of slots that hold nothing, metres."""
 SLACK = 0.01
@@ -134,7 +137,7 @@ class Walls(_Standing):
 
     def __init__(self, settings: HallwaySettings, robot: Robot, num_envs: int):
         self.count = settings.walls
-        self.slots = min(2, settings.walls)
+        self.slots = min(WALL_SLOTS, settings.walls)
         self.half_x = settings.wall_thickness / 2
         self.half_y = settings.wall_cover_max * settings.width / 2
         self.spacing = settings.length / (settings.walls + 1)
@@ -199,7 +202,7 @@ class Poles(_Standing):
 
     def __init__(self, settings: HallwaySettings, robot: Robot, num_envs: int):
         self.count = settings.poles
-        self.slots = min(4, settings.poles)
+        self.slots = min(POLE_SLOTS, settings.poles)
         self.half_x = settings.pole_radius
         self.apart = robot.width + settings.pole_gap + 2 * settings.pole_radius
         super().__init__(settings, robot, num_envs)

@@ -12,9 +12,10 @@ import numpy as np
 class Robot(abc.ABC):
     """A robot. Everything that depends on which robot it is lives in a subclass.
 
-    `figures`: control runs at `timestep * substeps` seconds; `width` is the gap it can just pass
-    (metres); `reach` is the radius (m) of a sphere about the root body's origin that holds every
-    part of it; `max_speed` bounds how fast any part moves (m/s).
+    Control runs at `timestep * substeps` seconds. `width` is the gap that it can just pass (m);
+    `reach` the radius (m) of a sphere about the root body's origin that holds every part of it;
+    `max_speed` bounds how fast any part moves (m/s); `near_capsules` is how many of people's limbs
+    can be within its reach at once.
     """
 
     name: str
@@ -25,6 +26,7 @@ class Robot(abc.ABC):
     width: float
     reach: float
     max_speed: float
+    near_capsules: int
     camera_position: tuple[float, float, float]
     camera_down: float
     """Angle of the camera below straight ahead, radians."""

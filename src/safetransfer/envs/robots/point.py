@@ -25,7 +25,8 @@ class Point(Robot):
     proprio_size = 12
     width = 0.2
     reach = math.hypot(0.15, 0.05 * math.sqrt(2))
-    max_speed = 2.0
+    max_speed = 5.0  # a bump throws it back faster than it drives
+    near_capsules = 8  # 6 at most in 64,000 random steps among 20 people; feet and shins
     camera_position = (0.0, 0.0, 0.15)
     camera_down = math.radians(22)
     camera_fovy = 90.0
