@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 import imageio_ffmpeg
 import numpy as np
+import torch
 from gymnasium.vector import AutoresetMode
 from PIL import Image, ImageDraw, ImageFont
 
@@ -37,7 +38,7 @@ def film(
     seed: int = 0,
     *,
     mocap: str | None = None,
-    speed: float = 1.0,
+    speed: float = 2.0,
     deterministic: bool = True,
 ) -> Path:
     """Films a kept agent in a hallway, and returns `out`, an .mp4 or a .gif by its suffix.
@@ -63,6 +64,8 @@ def film(
         raise SettingError(f"a film is an .mp4 or a .gif, not {out.name}")
     if episodes < 1 or not speed > 0:
         raise SettingError("a film needs one episode or more, and a speed above 0")
+    # A second thread costs a network this small, one hallway at a time, more than it brings.
+    torch.set_num_threads(1)
     policy = load_policy(agent_path)
     settings = environment_settings(policy, env_name, mocap=mocap)
     if settings.robot != policy.settings.env.robot:
@@ -77,7 +80,7 @@ def film(
 
     out.parent.mkdir(parents=True, exist_ok=True)
     partial = out.with_name(f".{out.stem}.part{out.suffix}")
-    picture = _Picture(view, settings.name, steps_per_second / speed)
+    picture = _Picture(view, settings.name, env.metadata["render_fps"], speed)
     rng = None if deterministic else np.random.default_rng(seed)
     try:
         with _writer(partial, picture.size, rate) as writer:
@@ -140,8 +143,9 @@ def _moments(
 class _Picture:
     """Lays out a frame: the views beside each other, and a bar with figures below them."""
 
-    def __init__(self, view: str, env_name: str, steps_per_second: float):
+    def __init__(self, view: str, env_name: str, steps_per_second: float, speed: float):
         self.view, self.env_name, self.steps_per_second = view, env_name, steps_per_second
+        self.pace = "" if speed == 1 else f"{speed:g}x"
         self.size = (480 if view == "behind" else 672 if view == "both" else 720, 360 + _BAR)
         self.small, self.large = ImageFont.load_default(13), ImageFont.load_default(17)
         self._red_until = -1.0
@@ -160,8 +164,9 @@ class _Picture:
             panel = Image.fromarray(pixels).resize((width, height), Image.Resampling.NEAREST)
             canvas.paste(panel, (x, y))
             extent = draw.textlength(label, self.small)
-            draw.rectangle((x, y, x + extent + 12, y + 20), fill=_DARK)
-            draw.text((x + 6, y + 2), label, _WHITE, self.small)
+            low = y + height - 20  # on the floor, where it hides least
+            draw.rectangle((x, low, x + extent + 12, low + 20), fill=_DARK)
+            draw.text((x + 6, low + 2), label, _WHITE, self.small)
         touching = moment.step <= self._red_until
         if touching:
             draw.rectangle((0, 0, self.size[0] - 1, 359), outline=_RED, width=6)
@@ -203,8 +208,11 @@ class _Picture:
             x += draw.textlength(name, self.small) + 7
             draw.text((x, 370), value, ink, self.large)
             x += 96
+        corner = (self.size[0] - 10, 370)
         if touching:
-            draw.text((self.size[0] - 10, 370), "contact", _RED, self.large, anchor="ra")
+            draw.text(corner, "contact", _RED, self.large, anchor="ra")
+        else:
+            draw.text(corner, self.pace, _GREY, self.large, anchor="ra")
 
 
 # --- Writing ------------------------------------------------------------------------------------

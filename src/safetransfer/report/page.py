@@ -260,14 +260,14 @@ def _our_cell(
         return f"<td>{missing}</td>"
     over = limit is not None and estimate.mean > limit
     text = _with_interval(estimate)
-    return f'<td class="over">▲ {text}</td>' if over else f"<td>{text}</td>"
+    return f'<td class="over">▲&nbsp;{text}</td>' if over else f"<td>{text}</td>"
 
 
 def _with_interval(estimate: Estimate) -> str:
     text = number(estimate.mean)
     if estimate.interval is not None:
         low, high = (number(end, like=estimate.mean) for end in estimate.interval)
-        text += f" <small>{low} to {high}</small>"
+        text += f" <small>[{low}, {high}]</small>"
     return text
 
 

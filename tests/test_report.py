@@ -1,0 +1,337 @@
+"""The report, read back from its HTML and held against what the test wrote into the runs."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from safetransfer.errors import SafeTransferError
+from safetransfer.report.chart import Chart, Line, linear_ticks, log_ticks
+from safetransfer.report.figures import figure_4
+from safetransfer.report.page import write_report
+from safetransfer.report.runs import read_run, read_transfer, regret
+
+SETTINGS = {"env": {"max_steps": 500}, "agent": {"cost_limit": 0.02, "mlp": [128, 128]}}
+CONFIG = {
+    "settings": SETTINGS,
+    "machine": {"cpu": "Some <Processor>", "cores": 2, "memory_gib": 8.0, "accelerator": None},
+    "versions": {"python": "3.11.7"},
+    "mocap": "built-in motions",
+    "command": "safetransfer transfer --out demo",
+}
+
+
+def write_run(path: Path, epochs: int, total: float, first_epoch: int = 1) -> None:
+    """A run whose cost grows evenly to `total`, whose return is ten times the epoch."""
+    path.mkdir(parents=True)
+    rows = [
+        {
+            "epoch": first_epoch + k - 1,
+            "env_steps": 1000 * k,
+            "updates": 50 * k,
+            "wall_s": 30.0 * k,
+            "return": None if k == 1 else 10.0 * k,
+            "cost": None if k == 1 else 4.0,
+            "cost_total": total * k / epochs,
+            "multiplier": 0.5,
+            "entropy": -1.0,
+            "q": 2.0,
+            "q_measured": 1.5,
+        }
+        for k in range(1, epochs + 1)
+    ]
+    (path / "log.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (path / "config.json").write_text(json.dumps(CONFIG))
+
+
+def write_evaluation(path: Path, env: str, returns: list[float], costs: list[float]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    episodes = {"return": returns, "cost": costs, "length": [500.0] * len(returns)}
+    means = {k: {"mean": float(np.mean(v)), "ci95": [0, 0]} for k, v in episodes.items()}
+    document = {"env": env, "episodes": len(returns), **means, "per_episode": episodes, "seed": 1}
+    path.write_text(json.dumps(document))
+
+
+@pytest.fixture
+def transfer(tmp_path: Path) -> Path:
+    """Poles finished, humanoids moved to but not learned from scratch."""
+    root = tmp_path / "transfer"
+    seed = root / "seed-0"
+    write_run(seed / "pretrain", 8, 700.0)
+    write_run(seed / "finetune-PointPoles", 4, 50.0)
+    write_run(seed / "scratch-PointPoles", 8, 800.0)
+    write_run(seed / "finetune-PointHumanoids", 2, 9.0)
+    kept = seed / "evaluations"
+    write_evaluation(kept / "pretrain.json", "PointWalls", [980.0, 990.0], [1.0, 2.0])
+    write_evaluation(kept / "zeroshot-PointPoles.json", "PointPoles", [800.0, 820.0], [30.0, 50.0])
+    write_evaluation(kept / "finetune-PointPoles.json", "PointPoles", [950.0, 970.0], [3.0, 4.0])
+    write_evaluation(kept / "scratch-PointPoles.json", "PointPoles", [930.0, 930.0], [6.0, 6.0])
+    write_evaluation(kept / "zeroshot-PointHumanoids.json", "PointHumanoids", [900.0], [7.0])
+    plan = {
+        "env": "PointWalls",
+        "to": ["PointPoles", "PointHumanoids"],
+        "seeds": [0],
+        "settings": SETTINGS,
+        "pretrain_epochs": 8,
+        "finetune_epochs": 4,
+        "carry": "multiplier",
+    }
+    (root / "transfer.json").write_text(json.dumps(plan))
+    return root
+
+
+class _Page(HTMLParser):
+    """Rows of every table as lists of cell texts, all attributes that load something, all text."""
+
+    def __init__(self, page: str):
+        super().__init__()
+        self.tables: list[list[list[str]]] = []
+        self.loaded: list[str] = []
+        self.open: list[str] = []
+        self.text = ""
+        self.feed(page)
+        self.close()
+
+    def handle_starttag(self, tag, attrs):
+        if tag not in ("meta", "img", "br", "link"):
+            self.open.append(tag)
+        if tag == "table":
+            self.tables.append([])
+        elif tag == "tr":
+            self.tables[-1].append([])
+        elif tag in ("td", "th"):
+            self.tables[-1][-1].append("")
+        wanted = ("src", "href", "poster", "action", "data")
+        self.loaded += [value for name, value in attrs if name in wanted]
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text += data
+        if {"td", "th"} & set(self.open):
+            self.tables[-1][-1][-1] += data
+
+
+def _read(root: Path) -> _Page:
+    return _Page(write_report(root).read_text(encoding="utf-8"))
+
+
+def _row(page: _Page, group: str, label: str) -> list[str]:
+    table = page.tables[0]
+    start = next(i for i, row in enumerate(table) if row[0].startswith(group))
+    return next(row for row in table[start:] if row[0].startswith(label))
+
+
+# --- The page -----------------------------------------------------------------------------------
+
+
+def test_table_holds_the_paper_beside_ours(transfer):
+    page = _read(transfer)
+    _, paper_return, our_return, paper_cost, our_cost, total = _row(page, "P-Poles", "Zero-shot")
+    assert (paper_return, paper_cost, total) == ("756", "1,000", "0")
+    assert our_return == "810 [800, 820]"
+    assert our_cost == "▲\N{NO-BREAK SPACE}40.0 [30.0, 50.0]"  # above 0.02 per step x 500 steps
+    _, paper_return, our_return, paper_cost, our_cost, total = _row(page, "P-Poles", "From scratch")
+    assert (paper_return, our_return, paper_cost, our_cost) == (
+        "1,090",
+        "930 [930, 930]",
+        "0.4",
+        "6.00 [6.00, 6.00]",
+    )
+    assert total == "800"
+    assert _row(page, "P-Poles", "Safe transfer")[5] == "50.0"
+    assert _row(page, "P-Walls", "Pre-trained")[2].startswith("985")
+    assert _row(page, "P-Humanoids", "Zero-shot")[1:4:2] == ["935", "5.5"]
+
+
+def test_headline_is_the_ratio_of_the_logged_costs(transfer):
+    text = _read(transfer).text
+    assert "Moving the trained Point to poles cost 16 times less than learning there" in text
+    assert "a total cost of 50.0 against 800 from scratch" in text
+    assert (
+        "After the 4,000 steps that fine-tuning took there, learning from scratch had cost 400"
+        in text
+    )
+
+
+def test_a_move_that_cost_more_is_said_to_have_cost_more(transfer):
+    shutil.rmtree(transfer / "seed-0" / "finetune-PointPoles")
+    write_run(transfer / "seed-0" / "finetune-PointPoles", 4, 2000.0)
+    assert "cost 2.5 times more than learning there" in _read(transfer).text
+
+
+def test_stages_that_are_missing_say_so(transfer):
+    page = _read(transfer)
+    row = _row(page, "P-Humanoids", "From scratch")
+    assert [row[2], row[4], row[5]] == ["not run yet"] * 3
+    assert _row(page, "P-Humanoids", "Safe transfer")[2] == "not run yet"
+    assert "unfinished" in _row(page, "P-Humanoids", "Safe transfer")[5]
+    stages = {row[0]: row for row in page.tables[1]}
+    assert stages["Fine-tuning in P-Humanoids"][2] == "2 of 4"
+    assert stages["From scratch in P-Humanoids"][2] == "not run yet"
+    assert stages["Pre-training"][2:6] == ["8", "8,000", "400", "4.0"]
+
+
+def test_a_transfer_that_has_just_begun_makes_a_page(transfer):
+    shutil.rmtree(transfer / "seed-0")
+    page = _read(transfer)
+    assert page.text.count("not run yet") > 10
+
+
+def test_leaving_out_the_comparison_is_not_called_unfinished(transfer):
+    plan = json.loads((transfer / "transfer.json").read_text())
+    (transfer / "transfer.json").write_text(json.dumps(plan | {"scratch": False}))
+    assert _row(_read(transfer), "P-Humanoids", "From scratch")[2] == "not run"
+
+
+def test_page_needs_nothing_from_anywhere(transfer):
+    films = transfer / "seed-0" / "films"
+    films.mkdir()
+    (films / "zeroshot-PointPoles.gif").write_bytes(b"GIF89a")
+    (films / "finetune-PointPoles.mp4").write_bytes(b"not a film")
+    page = _read(transfer)
+    assert len([value for value in page.loaded if value.startswith("data:")]) == 2
+    assert all(value.startswith("data:") for value in page.loaded)
+    source = (transfer / "report.html").read_text()
+    assert not re.search(r"@import|url\(|<script|<link", source)
+    assert "P-Poles, before: just moved there" in page.text
+
+
+def test_what_files_say_is_escaped(transfer):
+    source = write_report(transfer).read_text()
+    assert "Some &lt;Processor&gt;" in source and "<Processor>" not in source
+
+
+def test_page_is_written_where_asked(transfer, tmp_path):
+    out = tmp_path / "elsewhere" / "page.html"
+    assert write_report(transfer, out) == out
+    assert [path.name for path in out.parent.iterdir()] == ["page.html"]
+
+
+# --- Curves -------------------------------------------------------------------------------------
+
+
+def _numbers(text: str) -> list[float]:
+    return [float(value) for value in re.findall(r"-?\d+\.?\d*", text)]
+
+
+def test_figure_4_joins_the_stages_at_the_switch(transfer):
+    returns, _, totals = figure_4(read_transfer(transfer), "PointPoles")
+    moved, scratch = returns.lines
+    assert moved.x.tolist() == list(range(1, 13)) and returns.switch[0] == 8
+    assert scratch.x.tolist() == list(range(1, 9))
+    moved, scratch, before = totals.lines
+    assert dict(zip(moved.x, moved.y, strict=True)) == {
+        0: 0, 8: 0, 9: 12.5, 10: 25, 11: 37.5, 12: 50,
+    }  # fmt: skip
+    assert scratch.y[-1] == 800 and before.y[-1] == 700
+
+
+def test_epochs_count_from_one_whatever_the_run_calls_them(transfer):
+    shutil.rmtree(transfer / "seed-0" / "finetune-PointPoles")
+    write_run(transfer / "seed-0" / "finetune-PointPoles", 4, 50.0, first_epoch=9)
+    returns = figure_4(read_transfer(transfer), "PointPoles")[0]
+    assert returns.lines[0].x.tolist() == list(range(1, 13))
+
+
+def test_seeds_are_averaged_where_all_of_them_are(transfer):
+    plan = json.loads((transfer / "transfer.json").read_text())
+    (transfer / "transfer.json").write_text(json.dumps(plan | {"seeds": [0, 1]}))
+    write_run(transfer / "seed-1" / "scratch-PointPoles", 6, 900.0)
+    scratch = figure_4(read_transfer(transfer), "PointPoles")[2].lines[1]
+    assert scratch.x.tolist() == list(range(7))
+    assert scratch.y[6] == pytest.approx((600 + 900) / 2)
+    assert (scratch.band[0][6], scratch.band[1][6]) == (600, 900)
+
+
+def test_regret_compares_the_seeds_that_have_both(transfer):
+    plan = json.loads((transfer / "transfer.json").read_text())
+    (transfer / "transfer.json").write_text(json.dumps(plan | {"seeds": [0, 1]}))
+    write_run(transfer / "seed-1" / "finetune-PointPoles", 4, 1000.0)
+    found = regret(read_transfer(transfer), "PointPoles")
+    assert (found.moved, found.scratch, found.ratio, found.finished) == (50, 800, 16, False)
+
+
+def test_a_chart_puts_points_where_its_axes_say():
+    x, y = np.arange(5.0), np.array([0.0, 10.0, np.nan, 30.0, 40.0])
+    svg = Chart("Climb", [Line("a", x, y)], zero=True).svg()
+    paths = re.findall(r'<path d="M([^"]*)"', svg)
+    assert len(paths) == 2  # broken at the gap
+    labels = {
+        text: float(at)
+        for at, anchor, text in re.findall(
+            r'<text [^>]*y="([\d.]+)"[^>]*text-anchor="(end)"[^>]*>([^<]+)<', svg
+        )
+    }
+    (_, y0), (_, y10) = (_numbers(point) for point in paths[0].split(" L"))
+    assert y0 == pytest.approx(labels["0"] - 4, abs=0.11)  # labels hang 4 below their line
+    assert y10 == pytest.approx(labels["10"] - 4, abs=0.11)
+
+
+def test_ticks_are_round_and_cover_the_range():
+    assert linear_ticks(0, 1040) == [0, 500, 1000, 1500]
+    assert linear_ticks(-0.9, 1.1) == [-1.0, -0.5, 0.0, 0.5, 1.0, 1.5]
+    assert log_ticks(330) == [0, 1, 10, 100, 1000]
+    assert len(linear_ticks(5, 5)) > 1
+
+
+# --- Bad input ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("row", "complaint"),
+    [
+        ("{broken", "line 3: not a row of JSON"),
+        ("[1, 2]", "line 3: expected an object .* found a list"),
+        ('{"epoch": 3, "cost": "many"}', "line 3: 'cost' must be a number or null, not text"),
+        ('{"cost": 1}', "line 3: the row has no 'epoch'"),
+        ('{"epoch": 2}', "line 3: epoch 2 follows epoch 2"),
+    ],
+)
+def test_a_bad_row_names_file_and_line(transfer, row, complaint):
+    log = transfer / "seed-0" / "pretrain" / "log.jsonl"
+    lines = log.read_text().splitlines()
+    log.write_text("\n".join([*lines[:2], row, *lines[2:]]) + "\n")
+    with pytest.raises(SafeTransferError, match=f"log.jsonl, {complaint}"):
+        write_report(transfer)
+
+
+def test_a_line_still_being_written_is_left_out(transfer):
+    log = transfer / "seed-0" / "pretrain" / "log.jsonl"
+    log.write_text(log.read_text() + '{"epoch": 9, "cost')
+    run = read_run(log.parent)
+    assert run is not None and run.epochs == 8
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "complaint"),
+    [
+        ("transfer.json", "{", "transfer.json, line 1: not JSON"),
+        ("transfer.json", "[]", "transfer.json: expected an object"),
+        ("transfer.json", '{"env": "PointWalls", "to": "PointPoles", "seeds": [0]}', "'to' must"),
+        ("transfer.json", '{"env": "PointWalls", "to": [], "seeds": []}', "'seeds' must"),
+        ("seed-0/evaluations/pretrain.json", '{"return": {}}', "return.mean must be a finite"),
+        (
+            "seed-0/evaluations/pretrain.json",
+            '{"per_episode": {"cost": ["x"]}}',
+            "per_episode.cost",
+        ),
+        ("seed-0/pretrain/config.json", "\xff", "config.json"),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_named(transfer, name, content, complaint):
+    (transfer / name).write_text(content, encoding="latin-1")
+    with pytest.raises(SafeTransferError, match=complaint):
+        write_report(transfer)
+
+
+def test_a_directory_without_a_transfer_is_refused(tmp_path):
+    with pytest.raises(SafeTransferError, match=r"no transfer\.json here"):
+        write_report(tmp_path)
