@@ -306,6 +306,14 @@ def test_start_anywhere_is_clear_and_pays_only_for_its_own_way(course):
     assert not out["cost"].any() and np.abs(out["reward"]).max() < 1e-9
 
 
+@pytest.mark.parametrize("few", [0, 1])
+@pytest.mark.parametrize("course", COURSES)
+def test_courses_may_hold_hardly_anything(course, few):
+    env = make(2, obstacles=course, walls=few, poles=few, people=few)
+    env.reset(seed=0)
+    assert roll(env, wander(env, 3))["cost"].shape == (3, 2)
+
+
 # --- random streams, threads, exact resume -------------------------------------------------------
 
 
