@@ -19,11 +19,11 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 
 from safetransfer.envs.camera.simd import (
     WIDTH,
     greatest,
+    kernel,
     least,
     load,
     root,
@@ -34,17 +34,16 @@ from safetransfer.envs.camera.simd import (
 
 __all__ = ["padded", "trace", "trace_depth", "trace_image"]
 
-_OPTIONS = {"nogil": True, "cache": True, "error_model": "numpy"}
 _TINY = 1e-9
 
 
-@njit(**_OPTIONS)
+@kernel
 def padded(height):
     """Rows of a column in memory: `height` rounded up to whole vectors."""
     return (height + WIDTH - 1) // WIDTH * WIDTH
 
 
-@njit(**_OPTIONS)
+@kernel
 def _keep(near, ids, at, w, number):
     """Keeps w where it is nearer than what is there, and then notes whose it is."""
     old = load(near, at)
@@ -56,7 +55,7 @@ def _keep(near, ids, at, w, number):
         store(ids, at, select(nearer, splat(number), load(ids, at)))
 
 
-@njit(**_OPTIONS)
+@kernel
 def _to_camera(rotation, x, y, z):
     """World vector -> (right, up, forward)."""
     return (
@@ -66,12 +65,12 @@ def _to_camera(rotation, x, y, z):
     )
 
 
-@njit(**_OPTIONS)
+@kernel
 def _point(rotation, eye, p):
     return _to_camera(rotation, p[0] - eye[0], p[1] - eye[1], p[2] - eye[2])
 
 
-@njit(**_OPTIONS)
+@kernel
 def _span(x, z, r):
     """Least and greatest x/z over the part in front (z > 0) of a disc at (x, z) of radius r.
 
@@ -89,7 +88,7 @@ def _span(x, z, r):
     )
 
 
-@njit(**_OPTIONS)
+@kernel
 def _window(frame, u0, u1, v0, v1):
     """Columns [j0, j1) and rows [i0, i1), the latter whole vectors, that may see u0..u1, v0..v1."""
     width, height, pixel = frame
@@ -104,7 +103,7 @@ def _window(frame, u0, u1, v0, v1):
     return j0, j1, i0 // WIDTH * WIDTH, padded(i1)
 
 
-@njit(**_OPTIONS)
+@kernel
 def _difference(b, a, c):
     """Coefficients (1, u, v, uu, uv, vv) of b^2 - a/c for b linear, a quadratic."""
     b0, bu, bv = b
@@ -118,7 +117,7 @@ def _difference(b, a, c):
     )
 
 
-@njit(**_OPTIONS)
+@kernel
 def _along_column(q, u, v):
     """The quadratic q at column u as (constant, linear, square) in the distance from row v."""
     linear = q[2] + q[4] * u
@@ -126,12 +125,12 @@ def _along_column(q, u, v):
     return constant + v * (linear + v * q[5]), linear + 2.0 * v * q[5], q[5]
 
 
-@njit(**_OPTIONS)
+@kernel
 def _middle(frame, i0, i1):
     return frame[2] * 0.5 * (frame[1] - (i0 + i1))
 
 
-@njit(**_OPTIONS)
+@kernel
 def _draw_plane(frame, rows, near, ids, number, normal, point):
     width, height, pixel = frame
     facing = normal[0] * point[0] + normal[1] * point[1] + normal[2] * point[2]
@@ -146,7 +145,7 @@ def _draw_plane(frame, rows, near, ids, number, normal, point):
             _keep(near, ids, j * stride + i, here + slope * load(rows, i), number)
 
 
-@njit(**_OPTIONS)
+@kernel
 def _box_window(frame, c, ax, ay, az):
     """Window of a box with centre c and half-axis vectors ax, ay, az, cut at the camera plane."""
     cut = 1e-4
@@ -174,7 +173,7 @@ def _box_window(frame, c, ax, ay, az):
     return _window(frame, u0, u1, v0, v1)
 
 
-@njit(**_OPTIONS)
+@kernel
 def _draw_box(frame, rows, near, ids, number, faces, c, half, ax, ay, az):
     """Slabs: inside while past every entry and before every exit, t = 1/w turning max into min."""
     pixel = frame[2]
@@ -243,7 +242,7 @@ def _draw_box(frame, rows, near, ids, number, faces, c, half, ax, ay, az):
             _keep(near, ids, j * stride + i, w, number)
 
 
-@njit(**_OPTIONS)
+@kernel
 def _draw_ball(frame, rows, near, ids, number, window, b, q):
     """A sphere or an ellipsoid: w = b + sqrt(q)."""
     j0, j1, i0, i1 = window
@@ -264,7 +263,7 @@ def _draw_ball(frame, rows, near, ids, number, window, b, q):
             _keep(near, ids, j * stride + i, w, number)
 
 
-@njit(**_OPTIONS)
+@kernel
 def _draw_sphere(frame, rows, near, ids, number, reach, c, r):
     """A sphere with centre c (camera frame) and radius r."""
     if c[2] + r <= 0.0 or c[2] - r >= reach:
@@ -278,7 +277,7 @@ def _draw_sphere(frame, rows, near, ids, number, reach, c, r):
     _draw_ball(frame, rows, near, ids, number, window, b, q)
 
 
-@njit(**_OPTIONS)
+@kernel
 def _sphere_terms(c, r):
     power = c[0] * c[0] + c[1] * c[1] + c[2] * c[2] - r * r
     if abs(power) < _TINY:
@@ -287,7 +286,7 @@ def _sphere_terms(c, r):
     return b, _difference(b, (1.0, 0.0, 0.0, 1.0, 0.0, 1.0), power)
 
 
-@njit(**_OPTIONS)
+@kernel
 def _draw_ellipsoid(frame, rows, near, ids, number, reach, c, radii, ax, ay, az):
     """The unit sphere in coordinates scaled by the radii."""
     extent = max(radii[0], max(radii[1], radii[2]))
@@ -322,7 +321,7 @@ def _draw_ellipsoid(frame, rows, near, ids, number, reach, c, radii, ax, ay, az)
     _draw_ball(frame, rows, near, ids, number, window, b, q)
 
 
-@njit(**_OPTIONS)
+@kernel
 def _rod_window(frame, reach, a, b, r):
     """Window of a capsule; empty if it is wholly behind the camera or out of reach."""
     if max(a[2], b[2]) + r <= 0.0 or min(a[2], b[2]) - r >= reach:
@@ -336,7 +335,7 @@ def _rod_window(frame, reach, a, b, r):
     return _window(frame, min(u0, u2), max(u1, u3), min(v0, v2), max(v1, v3))
 
 
-@njit(**_OPTIONS)
+@kernel
 def _tube_terms(a, s, r):
     """Infinite cylinder through a along the unit vector s: C, b, and b^2 - A/C.
 
@@ -359,7 +358,7 @@ def _tube_terms(a, s, r):
     return power, start, b, _difference(b, around, power)
 
 
-@njit(**_OPTIONS)
+@kernel
 def _draw_capsule(frame, rows, near, ids, number, reach, a, b, r):
     """The infinite cylinder where it is hit between the ends, else the sphere at that end."""
     window = _rod_window(frame, reach, a, b, r)
@@ -413,16 +412,13 @@ def _draw_capsule(frame, rows, near, ids, number, reach, a, b, r):
             beyond = (height > size * side) | below
             e = select(below, qa0 + x * (qa1 + x * qa2), qb0 + x * (qb1 + x * qb2))
             end = select(below, a0 + a1 * x, b0 + b1 * x)
-            if inside:
-                end = end + select(below, far_a, far_b) * root(e)
-            else:
-                end = end + root(e)
+            end = end + (select(below, far_a, far_b) * root(e) if inside else root(e))
             w = select(beyond, end, side)
             # A root of a negative number is not a number, and `_keep` keeps only greater ones.
             _keep(near, ids, j * stride + i, select(d >= nothing, w, nothing), number)
 
 
-@njit(**_OPTIONS)
+@kernel
 def _draw_cylinder(frame, rows, near, ids, number, reach, a, b, r):
     """The infinite cylinder between the ends, and the one end that can be entered.
 
@@ -480,7 +476,7 @@ def _draw_cylinder(frame, rows, near, ids, number, reach, a, b, r):
             _keep(near, ids, j * stride + i, w, number)
 
 
-@njit(**_OPTIONS)
+@kernel
 def _axes(rotation, m):
     return (
         _to_camera(rotation, m[0, 0], m[1, 0], m[2, 0]),
@@ -489,7 +485,7 @@ def _axes(rotation, m):
     )
 
 
-@njit(**_OPTIONS)
+@kernel
 def trace(s, n, eye, rotation, frame, reach, rows, near, ids, faces):
     """Fills `near`, float32 (W * padded(H)) and column-major, with 1/depth of scene n of s.
 
@@ -562,7 +558,7 @@ def trace(s, n, eye, rotation, frame, reach, rows, near, ids, faces):
             _draw_ellipsoid(frame, rows, near, ids, number, reach, c, radii, ax, ay, az)
 
 
-@njit(**_OPTIONS)
+@kernel
 def row_table(height, pixel):
     """v of each padded row, float32."""
     rows = np.empty(padded(height), np.float32)
@@ -571,7 +567,7 @@ def row_table(height, pixel):
     return rows
 
 
-@njit(**_OPTIONS)
+@kernel
 def trace_depth(s, position, rotation, first, last, tangent, reach, out):
     """Depth in metres of scenes first..last into out, float32 (N, H, W); inf for nothing."""
     height, width = out.shape[1], out.shape[2]
@@ -591,7 +587,7 @@ def trace_depth(s, position, rotation, first, last, tangent, reach, out):
                 out[n, i, j] = np.float32(1.0) / w if w > end else np.float32(np.inf)
 
 
-@njit(**_OPTIONS)
+@kernel
 def trace_image(s, position, rotation, first, last, tangent, reach, out):
     """Encoded depth (`encode_depth`) of scenes first..last into out, uint8 (N, H, W)."""
     height, width = out.shape[1], out.shape[2]

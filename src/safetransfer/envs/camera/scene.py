@@ -57,7 +57,7 @@ class Scene:
     The attributes are the arrays of `SceneArrays`: write them in place, or assign an array of the
     same shape and type to share its memory (a mismatch raises `SettingError`). All start absent.
 
-    * planes: infinite, visible only from the side that the normal points to; a zero normal is absent
+    * planes: infinite, seen only from the side that the normal points to; a zero normal is absent
     * boxes, cylinders (flat ends at `a` and `b`), capsules (segment from `a` to `b`), spheres,
       ellipsoids: absent when a radius or half-size is <= 0
     * `capsule_groups`: the capsules fall into that many consecutive groups of equal size; whole

@@ -1,20 +1,40 @@
 """Eight float32 lanes as a value inside numba functions.
 
 LLVM's loop vectoriser needs long loops of known shape; a primitive covers only a few pixels of a
-column. So the kernels say what they mean: `Lanes` is LLVM's <8 x float>, one AVX register (or two of
-NEON or SSE, LLVM splits it), `Mask` the result of comparing two. Operators + - * and comparisons
-< <= > >= work on Lanes, & | ~ on Masks; a multiplication and an addition may be fused into one.
+column. So the kernels say what they mean: `Lanes` is LLVM's <8 x float>, one AVX register (LLVM
+splits it into two of NEON or SSE), `Mask` the result of comparing two. Operators + - * / and
+comparisons < <= > >= work on Lanes, & | on Masks; a product and a sum may be fused into one.
 """
 
 from __future__ import annotations
 
 import operator
+from typing import Any
 
 from llvmlite import ir
+from numba import njit
 from numba.core import cgutils, types
-from numba.extending import intrinsic, lower_builtin, models, register_model, type_callable
+from numba.extending import intrinsic as _intrinsic
+from numba.extending import lower_builtin, models, register_model, type_callable
 
-__all__ = ["WIDTH", "greatest", "least", "load", "root", "select", "splat", "store"]
+__all__ = [
+    "WIDTH",
+    "greatest",
+    "inlined",
+    "kernel",
+    "least",
+    "load",
+    "root",
+    "select",
+    "splat",
+    "store",
+]
+
+# Compiled by numba, serial, without the GIL. Any: mypy cannot see through either decorator.
+kernel: Any = njit(nogil=True, cache=True, error_model="numpy")
+# For small functions that take a whole scene, whose arrays would be 200 arguments to a call.
+inlined: Any = njit(nogil=True, cache=True, error_model="numpy", forceinline=True)
+intrinsic: Any = _intrinsic
 
 WIDTH = 8
 _VECTOR = ir.VectorType(ir.FloatType(), WIDTH)
