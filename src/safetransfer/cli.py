@@ -467,20 +467,32 @@ def _mocap_options(parser: argparse.ArgumentParser, argv: Sequence[str]) -> None
     parser.add_argument("action", metavar="download", help="the one thing to do, so far")
     parser.add_argument("directory", metavar="DIR", help="folder for the clips; goes on if begun")
     parser.add_argument(
-        "--subjects",
-        metavar="INT",
-        type=int,
+        "--trials",
+        metavar="NAME",
         nargs="+",
-        help="the database's numbers of the people (default: some who walk, run and turn)",
+        help="clips to fetch, such as 02_01 (default: those whose content is known)",
+    )
+    parser.add_argument("--base-url", metavar="URL", help="a mirror of the database")
+    parser.add_argument(
+        "--no-verify",
+        dest="verify",
+        action="store_false",
+        help="take files whose content is not what it was when this program was written",
     )
 
 
 def _mocap_command(arguments: argparse.Namespace) -> None:
     if arguments.action != "download":
         raise UnknownNameError("action", arguments.action, ["download"])
-    from safetransfer.envs.mocap.download import download
+    from safetransfer.envs.mocap.download import BASE_URL, DEFAULT_TRIALS, download
 
-    download(arguments.directory, subjects=arguments.subjects)
+    paths = download(
+        arguments.directory,
+        arguments.trials or DEFAULT_TRIALS,
+        base_url=arguments.base_url or BASE_URL,
+        verify=arguments.verify,
+    )
+    print(f"{len(paths)} files in {arguments.directory}; use them with --mocap")
 
 
 def _positive(text: str) -> int:
