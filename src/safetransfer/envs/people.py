@@ -1,9 +1,10 @@
 """People in the hallways: each plays clip after clip of a library, as capsules of human size.
 
-A person keeps one body from reset to reset and performs every clip with it: the clip gives the bones'
-directions, the body their lengths. A clip lies in the hallway by a turn about the vertical, so a new
-clip starts where the person stands, facing where they face; for `BLEND_SECONDS` the pose moves from
-where it is to the new clip's, every bone along the sphere, closing 1/k of the gap with k steps left.
+A person keeps one body from reset to reset and performs every clip with it: the clip gives the
+bones' directions, the body their lengths. A clip lies in the hallway by a turn about the vertical,
+so a new clip starts where the person stands, facing where they face; for `BLEND_SECONDS` the pose
+moves from where it is to the new clip's, every bone along the sphere, closing 1/k of the gap with k
+steps left.
 
 Walking is redirected: who nears a wall while heading for it has the clip's turn changed, at most
 `TURN_RATE`, until they head away from it; the root is held `MARGIN` inside the walls in any case.
@@ -119,7 +120,7 @@ def _pose_towards(row, cos, sin, last, last_cos, last_sin, share, lengths, x, y,
 
 @numba.njit(cache=True)
 def _bound(a, b, radii, center):
-    """Sphere around one person's capsules: centre of the box of their ends, radius to the farthest."""
+    """Sphere around a person: centre of the box of the capsules' ends, radius to the farthest."""
     low0 = high0 = a[0, 0]
     low1 = high1 = a[0, 1]
     low2 = high2 = a[0, 2]
@@ -302,7 +303,7 @@ def _reset(
 
 
 class Crowd:
-    """`people` in each of `num_envs` hallways that reach from x = 0 to `length`, |y| <= `width` / 2.
+    """`people` in each of `num_envs` hallways: 0 <= x <= `length`, |y| <= `width` / 2.
 
     After `reset`, and after each `step`, these hold where the people are (float32, metres, world
     frame, written in place, B = 20 bones a person, in the order of `mocap.skeleton.BONES`):
@@ -324,10 +325,10 @@ class Crowd:
     ):
         if control_dt is not None and abs(control_dt - library.control_dt) > 1e-9:
             raise SettingError(
-                f"the clips were cut for a control step of {library.control_dt} s, not {control_dt} s"
+                f"the clips were cut for steps of {library.control_dt} s, not {control_dt} s"
             )
         if min(length, width) <= 2.0 * MARGIN:
-            raise SettingError(f"a hallway with people must be wider and longer than {2 * MARGIN} m")
+            raise SettingError(f"people need a hallway wider and longer than {2 * MARGIN} m")
         self.num_envs, self.people, self.library = num_envs, people, library
         self.control_dt = library.control_dt
         self._limits = np.array([MARGIN, length - MARGIN, MARGIN - width / 2, width / 2 - MARGIN])
@@ -376,8 +377,8 @@ class Crowd:
         """Put new people into the hallways of `mask` (N,) bool, all for None.
 
         rngs: one generator per hallway; each masked one is drawn from once. keep_clear: (N, 2)
-        places, metres; nobody's capsules start within `clear_radius` of them seen from above, unless
-        the hallway is too full for that.
+        places, metres; nobody's capsules start within `clear_radius` of them seen from above,
+        unless the hallway is too full for that.
         """
         envs = self._envs(mask)
         seeds = np.array([rngs[e].integers(2**64, dtype=np.uint64) for e in envs], np.uint64)
@@ -390,7 +391,7 @@ class Crowd:
         )  # fmt: skip
 
     def step(self, mask: np.ndarray | None = None, steps: int = 1) -> None:
-        """Move the people of the hallways of `mask` (N,) bool, all for None, on by control steps."""
+        """Move the people of the hallways of `mask` (N,) bool on; all for None."""
         lib = self.library
         _step(
             self._envs(mask), steps, self.control_dt, self._blend_steps, self._limits,
@@ -406,11 +407,13 @@ class Crowd:
         """Go on from a `get_state` of a crowd of the same size with the same clips."""
         for name, array in zip(_STATE, self._moving(), strict=True):
             if name not in state or np.shape(state[name]) != array.shape:
-                raise SettingError(f"this is not the state of {self.num_envs} x {self.people} people")
+                size = f"{self.num_envs} x {self.people} people"
+                raise SettingError(f"this is not the state of {size}: {name}")
             array[...] = state[name]
 
 
 _STATE = (
-    "seed", "event", "clip", "frame", "body", "blend", "turning", "yaw", "root", "velocity", "travel",
+    "seed", "event", "clip", "frame", "body", "blend",
+    "turning", "yaw", "root", "velocity", "travel",
     "capsule_a", "capsule_b", "capsule_radius", "center", "radius",
 )  # fmt: skip

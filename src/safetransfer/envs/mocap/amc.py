@@ -1,4 +1,4 @@
-"""Acclaim motion files (AMC): per frame, the joint angles of each bone of an ASF skeleton by name."""
+"""Acclaim motion files (AMC): joint angles per frame, for the bones of an ASF skeleton by name."""
 
 from __future__ import annotations
 

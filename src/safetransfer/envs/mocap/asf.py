@@ -75,9 +75,8 @@ class _Parser:
                 self.root_line(words, number)
             elif section == "bonedata":
                 bone = self.bone_line(bone, words, number)
-            elif section == "hierarchy":
-                if words[0] not in ("begin", "end"):
-                    self.children.setdefault(words[0], []).extend((w, number) for w in words[1:])
+            elif section == "hierarchy" and words[0] not in ("begin", "end"):
+                self.children.setdefault(words[0], []).extend((w, number) for w in words[1:])
         for section in ("root", "bonedata", "hierarchy"):
             if section not in self.seen:
                 raise self.source.error(None, f"expected a section :{section}")
@@ -100,7 +99,7 @@ class _Parser:
         value = words[1] if len(words) > 1 else ""
         if words[0] == "length":
             self.length_unit = self.source.numbers([value], number, "the unit of length")[0]
-            if not 1e-6 < self.length_unit:
+            if self.length_unit < 1e-6:
                 raise self.source.error(number, "expected a positive unit of length")
         elif words[0] == "angle":
             if value.lower() not in ("deg", "rad"):

@@ -1,7 +1,8 @@
 """People without any data: a handful of motions generated from joint angles.
 
 They serve where no motion-capture folder is named. A gait is a swing of thighs, knees and arms; the
-root moves so that the lower foot stays where it is on the floor, so walking speed follows from stride.
+root moves so that the lower foot stays where it is on the floor, so walking speed follows from
+stride.
 """
 
 from __future__ import annotations
@@ -17,8 +18,9 @@ _FPS = 60.0
 STATURES = (1.58, 1.66, 1.74, 1.82, 1.90)
 """Metres; the built-in people come in these heights."""
 
-# Segment lengths as shares of the stature (Winter, Biomechanics and Motor Control of Human Movement,
-# figure 4.1, after Drillis and Contini) and rest directions (forward, left, up), arms hanging.
+# Segment lengths as shares of the stature (Winter, Biomechanics and Motor Control of Human
+# Movement, figure 4.1, after Drillis and Contini) and rest directions (forward, left, up), arms
+# hanging.
 _SHARES: dict[str, tuple[float, tuple[float, float, float]]] = {
     "hip": (0.0645, (0.0, 0.74, -0.67)),
     "thigh": (0.245, (0.0, 0.0, -1.0)),
@@ -66,13 +68,14 @@ def _smooth_bump(phase: np.ndarray, centre: float, width: float) -> np.ndarray:
 def _gait(
     seconds: np.ndarray, cadence: float, swing: float, knee: float, lean: float, elbow: float
 ) -> Angles:
-    """Walking or running: `cadence` cycles (two steps) per second; the rest are angles in radians."""
+    """Walking or running: `cadence` cycles of two steps per second, and angles in radians."""
     angles: Angles = {}
     for side, shift in (("left", 0.0), ("right", 0.5)):
         phase = (seconds * cadence + shift) % 1.0
         wave = np.cos(2.0 * np.pi * phase)
         # The knee bends most as the thigh swings forward, and a little under load.
-        bend = 0.08 + knee * _smooth_bump(phase, 0.72, 0.32) + 0.15 * _smooth_bump(phase, 0.16, 0.18)
+        bend = 0.08 + knee * _smooth_bump(phase, 0.72, 0.32)
+        bend += 0.15 * _smooth_bump(phase, 0.16, 0.18)
         thigh = swing * wave + 0.06 + lean
         angles[f"{side}_thigh"] = thigh
         angles[f"{side}_shin"] = -bend
@@ -164,7 +167,7 @@ _MOTIONS: tuple[tuple[str, float, Callable[[np.ndarray], Angles], bool], ...] = 
 
 
 def _rotations(skeleton: Skeleton, angles: Angles, frames: int) -> np.ndarray:
-    """Local rotations (T, J, 4); positive angles swing a hanging limb forward, left, or turn left."""
+    """Local rotations (T, J, 4); a positive angle swings a hanging limb forward or left."""
     turns = np.zeros((frames, len(skeleton.names), 4))
     turns[..., 0] = 1.0
     axes = {"": ("X", -1.0), "side": ("Z", 1.0), "turn": ("Y", 1.0)}

@@ -1,7 +1,7 @@
 """Biovision files (BVH): a hierarchy of joints with offsets, and channels per frame.
 
-BVH writes a joint's rotation R in the parent's frame; an AMC of the same motion holds M = C^T R C, with
-C the bone's ASF axis. `amc.py` applies C M C^T, so both come to the same joint rotation.
+BVH writes a joint's rotation R in the parent's frame; an AMC of the same motion holds M = C^T R C,
+with C the bone's ASF axis. `amc.py` applies C M C^T, so both come to the same joint rotation.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ from safetransfer.envs.mocap.rotations import from_euler
 from safetransfer.envs.mocap.skeleton import Motion, Skeleton, leg_length
 from safetransfer.envs.mocap.text import LARGEST, Source, UnusableClip
 
-# BVH does not give its unit. Metres of those in use: the CMU conversions keep the ASF's 1/0.45 inch;
-# centimetres, metres, inches and millimetres. Human legs tell them apart, they differ by 1.8 or more.
+# BVH does not give its unit. Metres of those in use: the CMU conversions keep the ASF's 1/0.45
+# inch; centimetres, metres, inches and millimetres. Human legs tell them apart, they differ by 1.8
+# or more.
 _UNITS = (0.0254 / 0.45, 0.01, 1.0, 0.0254, 0.001)
 _LEGS = (0.62, 1.1)
 _MAX_JOINTS = 1000
@@ -86,10 +87,8 @@ class _Parser:
             raise self.source.error(self.at, f"expected a name after {words[0]}")
         if len(joints) >= _MAX_JOINTS:
             raise self.source.error(self.at, f"expected at most {_MAX_JOINTS} joints")
-        if words[0].upper() == "END":
-            name = f"{joints[parent].name}.end"
-        else:
-            name = " ".join(words[1:])
+        ends = words[0].upper() == "END"
+        name = f"{joints[parent].name}.end" if ends else " ".join(words[1:])
         joints.append(_Joint(name, parent))
         return len(joints) - 1
 
@@ -150,7 +149,8 @@ class _Parser:
 def _without_added_pose(rotations: np.ndarray, root: np.ndarray) -> slice:
     """The frames without the T-pose that the CMU conversions put before the first.
 
-    It is told by its jump: more than 15 degrees at some joint, and four times what the next frames do.
+    It is told by its jump: more than 15 degrees at some joint, and four times what the next frames
+    do.
     """
     if len(root) < 4:
         return slice(0, None)
@@ -164,8 +164,9 @@ def _without_added_pose(rotations: np.ndarray, root: np.ndarray) -> slice:
 def read_bvh(path: str | Path) -> Motion:
     """Read a motion with its skeleton, at the file's own frame rate, in metres.
 
-    Translations of other joints than the root are left out: bones keep their lengths. ClipError names
-    the file and the line that is wrong; UnusableClip where the joints are not a human's of known names.
+    Translations of other joints than the root are left out: bones keep their lengths. ClipError
+    names the file and the line that is wrong; UnusableClip where the joints are not a human's of
+    known names.
     """
     parser = _Parser(path)
     joints = parser.hierarchy()

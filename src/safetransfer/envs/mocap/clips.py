@@ -1,7 +1,8 @@
 """A library of clips, cut to the control step: what a crowd plays.
 
-Per control step a clip keeps the direction of each bone, the root's height and displacement, and which
-way the person faces, all in the clip's own frame turned z up. Sizes belong to bodies, not to clips.
+Per control step a clip keeps the direction of each bone, the root's height and displacement, and
+which way the person faces, all in the clip's own frame turned z up. Sizes belong to bodies, not to
+clips.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import numba
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 
 from safetransfer.envs.mocap.amc import read_amc
 from safetransfer.envs.mocap.asf import read_asf
@@ -27,22 +29,31 @@ from safetransfer.errors import ClipError
 DIRECTIONS = slice(0, 3 * len(BONES))
 HEIGHT, VELOCITY, FACING = 60, slice(61, 63), 63
 ROW = 64
-"""Floats per clip frame: 20 directions, root height, root displacement since the last frame, facing."""
+"""Floats per clip frame: 20 directions, root height, displacement since the last frame, facing."""
 
 MIN_SECONDS = 1.0
 """Clips shorter than this are left out: they would be all transition."""
 
-# Radians per second that no bone of a person exceeds, as seen from the ground: trunk and thighs in a
-# somersault, the rest in a kick or a punch. Optical capture has frames where a limb jumps to another
-# solution; a bone follows such a jump at this speed.
+# Radians per second that no bone of a person exceeds, as seen from the ground: trunk and thighs in
+# a somersault, the rest in a kick or a punch. Optical capture has frames where a limb jumps to
+# another solution; a bone follows such a jump at this speed.
 _FASTEST = np.array(
     [
-        18.0 if name.rsplit("_", 1)[-1] in ("hip", "thigh", "abdomen", "chest", "shoulder") else 25.0
+        18.0 if name.endswith(("hip", "thigh", "abdomen", "chest", "shoulder")) else 25.0
         for name in BONES
     ]
 )
 
 _LEFT_HIP, _RIGHT_HIP = BONES.index("left_hip"), BONES.index("right_hip")
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One motion's rows (T, ROW) float32, and the leg length in metres of who performed it."""
+
+    name: str
+    rows: np.ndarray
+    leg: float
 
 
 @dataclass(frozen=True)
@@ -97,9 +108,23 @@ def _facing(left: np.ndarray, step: float) -> np.ndarray:
     return np.arctan2(-smooth[:, 0], smooth[:, 1])
 
 
+def _ground(low: np.ndarray, step: float) -> np.ndarray:
+    """Height (T,) of the ground under a person whose lowest points are at `low` (T,).
+
+    Captures drift by some centimetres, and some were made on platforms. The ground is the lowest
+    that a person comes within 0.6 s either way, smoothed over as much: a jump, which is shorter,
+    stays a jump.
+    """
+    reach = max(1, round(0.6 / step))
+    windows = sliding_window_view(np.pad(low, reach, mode="edge"), 2 * reach + 1)
+    kernel = np.hanning(2 * reach + 3)[1:-1]
+    ground = np.pad(np.percentile(windows, 5.0, axis=1), reach, mode="edge")
+    return np.convolve(ground, kernel / kernel.sum(), mode="valid")
+
+
 @numba.njit(cache=True)
 def _limit_speed(directions, most):
-    """Turn each bone of directions (T, B, 3), in place, by at most `most` (B,) radians per frame."""
+    """Let no bone of directions (T, B, 3) turn by more than `most` (B,) radians per frame."""
     for t in range(1, len(directions)):
         for j in range(directions.shape[1]):
             u, v = directions[t - 1, j], directions[t, j]
@@ -138,8 +163,14 @@ def clip_rows(motion: Motion, control_dt: float) -> np.ndarray:
     rows[:, HEIGHT] = root[:, 2]
     rows[:, VELOCITY] = velocity
     rows[:, FACING] = _facing((vectors[:, _LEFT_HIP] - vectors[:, _RIGHT_HIP])[:, :2], control_dt)
-    if not np.isfinite(rows).all():
-        raise ClipError(f"{motion.source}: its values are too large to be a person's motion")
+    fastest = np.linalg.norm(velocity, axis=1).max() / control_dt
+    body = Body.of_lengths(motion.skeleton.rest_lengths(), motion.skeleton.source)
+    rows[:, HEIGHT] -= _ground(lowest(rows, 1.0, body), control_dt)
+    if not (np.isfinite(rows).all() and fastest < 15.0 and np.abs(root[:, 2]).max() < 15.0):
+        raise UnusableClip(
+            f"{motion.source}: not a person's motion, its root reaches {fastest:.3g} m/s and "
+            f"{np.abs(root[:, 2]).max():.3g} m above the origin (15 at most)"
+        )
     return rows
 
 
@@ -156,7 +187,7 @@ _CHAIN = _chain()
 
 
 def lowest(rows: np.ndarray, scale: float, body: Body) -> np.ndarray:
-    """Height (T,) of the lowest point of a body that plays `rows`, before it is put on the floor."""
+    """Height (T,) of the lowest point of a body playing `rows`, before it is set on the floor."""
     up = rows[:, DIRECTIONS].reshape(len(rows), len(BONES), 3)[..., 2].astype(np.float64)
     ends = (up * body.lengths) @ _CHAIN.T
     starts = np.where(PARENTS >= 0, ends[:, PARENTS], 0.0)
@@ -164,28 +195,26 @@ def lowest(rows: np.ndarray, scale: float, body: Body) -> np.ndarray:
 
 
 def build_library(
-    clips: Sequence[tuple[str, Motion]],
+    clips: Sequence[Clip],
     bodies: Iterable[Body],
     control_dt: float,
     **facts: object,
 ) -> ClipLibrary:
-    """Cut motions to the control step and fit every body to every clip."""
+    """Put clips one after the other and set every body in every clip on the floor."""
     bodies = list(bodies)
-    rows = [clip_rows(motion, control_dt) for _, motion in clips]
-    frames = np.array([len(r) for r in rows], dtype=np.int64)
-    clip_leg = np.array([leg_length(motion.skeleton.rest_lengths()) for _, motion in clips])
-    floor = np.empty((len(rows), len(bodies)), dtype=np.float32)
-    for i, r in enumerate(rows):
+    frames = np.array([len(clip.rows) for clip in clips], dtype=np.int64)
+    floor = np.empty((len(clips), len(bodies)), dtype=np.float32)
+    for i, clip in enumerate(clips):
         for k, body in enumerate(bodies):
             # The 2nd percentile: a few frames of a stamp or a marker's slip must not lift the rest.
-            floor[i, k] = -np.percentile(lowest(r, body.leg / clip_leg[i], body), 2.0)
+            floor[i, k] = -np.percentile(lowest(clip.rows, body.leg / clip.leg, body), 2.0)
     return ClipLibrary(
         control_dt=control_dt,
-        names=tuple(name for name, _ in clips),
-        rows=np.ascontiguousarray(np.concatenate(rows)),
+        names=tuple(clip.name for clip in clips),
+        rows=np.ascontiguousarray(np.concatenate([clip.rows for clip in clips])),
         start=np.concatenate([[0], np.cumsum(frames)[:-1]]).astype(np.int64),
         frames=frames,
-        clip_leg=clip_leg,
+        clip_leg=np.array([clip.leg for clip in clips]),
         lengths=np.array([b.lengths for b in bodies], dtype=np.float32),
         radii=np.array([b.radii for b in bodies], dtype=np.float32),
         body_leg=np.array([b.leg for b in bodies]),
@@ -213,14 +242,18 @@ def _builtin_library(control_dt: float) -> ClipLibrary:
         Body.of_lengths(human_skeleton(stature).rest_lengths(), "built-in body")
         for stature in STATURES
     ]
-    return build_library(builtin_motions(), bodies, control_dt, source="built-in")
+    clips = [
+        Clip(name, clip_rows(motion, control_dt), leg_length(motion.skeleton.rest_lengths()))
+        for name, motion in builtin_motions()
+    ]
+    return build_library(clips, bodies, control_dt, source="built-in")
 
 
 @lru_cache(maxsize=4)
 def _folder_library(folder: Path, found: FoundClips, control_dt: float) -> ClipLibrary:
     skipped = dict(found.skipped)
     skeletons = {path: read_asf(path) for path in sorted({c.asf for c in found.clips if c.asf})}
-    clips: list[tuple[str, Motion]] = []
+    clips: list[Clip] = []
     bodies: dict[bytes, Body] = {}
     used: set[Path] = set()
     for clip in found.clips:
@@ -231,12 +264,14 @@ def _folder_library(folder: Path, found: FoundClips, control_dt: float) -> ClipL
             else:
                 motion = read_bvh(clip.path)
             if motion.duration < MIN_SECONDS:
-                raise UnusableClip(f"{clip.path}: {motion.duration:.2g} s long, {MIN_SECONDS} needed")
+                length = f"{motion.duration:.2g} s long, {MIN_SECONDS} s needed"
+                raise UnusableClip(f"{clip.path}: {length}")
+            rows = clip_rows(motion, control_dt)
             body = Body.of_lengths(motion.skeleton.rest_lengths(), motion.skeleton.source)
         except UnusableClip as error:
             skipped[name] = str(error)
             continue
-        clips.append((name, motion))
+        clips.append(Clip(name, rows, leg_length(motion.skeleton.rest_lengths())))
         bodies[np.round(body.lengths, 3).tobytes()] = body
         used |= {clip.path} if clip.asf is None else {clip.path, clip.asf}
     if not clips:

@@ -16,8 +16,8 @@ WHAT_TO_DO = (
 )
 
 CMU_FPS = 120.0
-# AMC files do not give their rate. These trials of the CMU database were recorded at 60 Hz: in their
-# flight phases the body falls at 9.8 m/s2 only if so (141_01 and 141_03: by their cadence).
+# AMC files do not give their rate. These trials of the CMU database were recorded at 60 Hz: in
+# their flight phases the body falls at 9.8 m/s2 only if so (141_01 and 141_03: by their cadence).
 CMU_60_HZ = frozenset({"88_01", "90_08", "90_11", "141_01", "141_03"})
 
 

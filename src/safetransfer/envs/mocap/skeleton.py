@@ -4,8 +4,8 @@ A `Skeleton` is a tree of points. Each point is its parent's place plus a fixed 
 of the skeleton's rotations: its own for ASF (a bone turns about its start) and its parent's for BVH
 (an offset is given in the parent's frame). A `Motion` is a skeleton with rotations over time.
 
-People are drawn and touched as the 20 bones of `BONES`. `bone_ends` names where those begin and end in
-a source skeleton; what a clip keeps of them is their direction only, so that any body plays any clip.
+People are drawn and touched as the 20 bones of `BONES`. `Skeleton.ends` finds where those end in a
+source; what a clip keeps of them is their direction only, so that any body plays any clip.
 """
 
 from __future__ import annotations
@@ -18,10 +18,9 @@ import numpy as np
 from safetransfer.envs.mocap.rotations import align_signs, multiply, rotate, slerp
 from safetransfer.envs.mocap.text import UnusableClip
 
-# Bone, the bone that it continues ("" starts at the root, between the hips), capsule radius in metres.
-# The radii are those of an adult of 1.75 m, from the circumferences (2 pi r, clothed) that body
-# surveys such as ANSUR II report: thigh about 0.55 m, calf 0.37, upper arm 0.32, forearm 0.28,
-# neck 0.38, waist 0.85, chest 0.98 (an ellipse that one capsule and two shoulders approximate).
+# Bone, the bone that it continues ("" starts at the root, between the hips), capsule radius in
+# metres for an adult of 1.75 m, clothed. As girths, 2 pi r: thigh 0.50 m, calf 0.35, upper arm
+# 0.31, forearm 0.26, neck 0.38. The chest's capsule is its depth, the shoulders give its width.
 _BONE_TABLE = (
     ("left_hip", "", 0.095),
     ("left_thigh", "left_hip", 0.080),
@@ -56,11 +55,12 @@ _LEAST_SHARES = np.array(
     ]
 )
 
+_LEGS = [i for i, name in enumerate(BONES) if name.endswith(("_thigh", "_shin"))]
 _SIDES = (("left", "l", "Left"), ("right", "r", "Right"))
 
 
 def _asf_names() -> dict[str, tuple[str, ...]]:
-    names = {
+    names: dict[str, tuple[str, ...]] = {
         "abdomen": ("lowerback",),
         "chest": ("thorax",),
         "neck": ("upperneck", "lowerneck"),
@@ -82,7 +82,7 @@ def _asf_names() -> dict[str, tuple[str, ...]]:
 
 def _bvh_names() -> dict[str, tuple[str, ...]]:
     # The joints of the CMU database's BVH conversion; the alternatives are the common game rigs.
-    names = {
+    names: dict[str, tuple[str, ...]] = {
         "abdomen": ("Spine",),
         "chest": ("Neck",),
         "neck": ("Head",),
@@ -103,7 +103,7 @@ def _bvh_names() -> dict[str, tuple[str, ...]]:
 
 
 def _biped_names() -> dict[str, tuple[str, ...]]:
-    names = {
+    names: dict[str, tuple[str, ...]] = {
         "abdomen": ("Chest",),
         "chest": ("Neck",),
         "neck": ("Head",),
@@ -150,7 +150,7 @@ class Skeleton:
 
     @cached_property
     def ends(self) -> np.ndarray:
-        """(B,) the point at the end of each of `BONES`; UnusableClip where the names are not known."""
+        """(B,) the point at the end of each of `BONES`; UnusableClip where no names fit."""
         # Game rigs put a namespace before each name, as in "mixamorig:Hips".
         index = {name.rsplit(":", 1)[-1]: j for j, name in enumerate(self.names)}
         best: list[str] = list(BONES)
@@ -165,7 +165,7 @@ class Skeleton:
             if len(missing) < len(best):
                 best = missing
         raise UnusableClip(
-            f"{self.source}: not a human skeleton whose names are known: no {', '.join(best[:4])}"
+            f"{self.source}: not a human skeleton of known names: no {', '.join(best[:4])}"
             f"{' ...' if len(best) > 4 else ''}. Known: the bones of the CMU database's ASF files, "
             "the joints of its BVH conversion, and the common 'LeftUpLeg' and 'LeftHip' rigs"
         )
@@ -263,5 +263,4 @@ class Body:
 
 def leg_length(lengths: np.ndarray) -> float:
     """Thigh plus shin, mean of both sides, of bone lengths (B,)."""
-    legs = [BONES.index(f"{side}_{part}") for side in ("left", "right") for part in ("thigh", "shin")]
-    return float(lengths[legs].sum() / 2.0)
+    return float(lengths[_LEGS].sum() / 2.0)

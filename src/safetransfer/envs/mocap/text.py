@@ -13,7 +13,7 @@ LARGEST = 1e6
 
 
 class UnusableClip(ClipError):
-    """A clip that reads well but that a crowd cannot play; a folder's other clips can do without it."""
+    """A clip that reads well but that a crowd cannot play; a folder's others do without it."""
 
 
 class Source:
