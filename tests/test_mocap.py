@@ -418,7 +418,11 @@ def test_files_cut_off_or_scrambled_anywhere_give_clip_errors_only(
     [
         ("HIERARCHY", "HIERARCH", ":1: expected HIERARCHY"),
         ("CHANNELS 3 Z", "CHANNELS 2 Z", ":5: expected CHANNELS, how many, and names"),
-        ("OFFSET 0.0", "OFFSET zero", ":4: expected a number for 'root's offset, found 'zero'"),
+        (
+            "OFFSET 0.0",
+            "OFFSET zero",
+            ":4: expected a number for the offset of 'root', found 'zero'",
+        ),
         ("Frames: 20", "Frames: 21", "expected 21 frames, found 20"),
         ("Frame Time: 0.01", "Frame Time: 0", "expected a frame time from 0.0001 to 1 second"),
         ("\n41 ", "\n41 41 ", "expected 63 numbers for the channels, found 64"),

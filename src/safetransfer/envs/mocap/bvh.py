@@ -72,7 +72,9 @@ class _Parser:
                 if len(words) != 4:
                     raise self.source.error(self.at, "expected OFFSET and three numbers")
                 joint = joints[open_joints[-1]]
-                joint.offset = self.source.numbers(words[1:], self.at, f"{joint.name!r}'s offset")
+                joint.offset = self.source.numbers(
+                    words[1:], self.at, f"the offset of {joint.name!r}"
+                )
             elif key == "CHANNELS" and open_joints:
                 joints[open_joints[-1]].channels = self.channels(words)
             elif key == "}" and open_joints:
