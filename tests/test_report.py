@@ -41,7 +41,7 @@ def write_run(path: Path, epochs: int, total: float, first_epoch: int = 1) -> No
             "cost_total": total * k / epochs,
             "multiplier": 0.5,
             "entropy": -1.0,
-            "q": 2.0,
+            "q_start": 2.0,
             "q_measured": 1.5,
         }
         for k in range(1, epochs + 1)

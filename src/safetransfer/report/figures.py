@@ -86,9 +86,9 @@ def diagnostics(transfer: Transfer, stage: str) -> list[Chart]:
         Chart("Lagrange multiplier β", [curve("β", "multiplier", "series-1")], zero=True),
         Chart("Policy entropy (nats)", [curve("entropy", "entropy", "series-3")]),
         Chart(
-            "Q of the visited actions",
+            "Q at the start of an episode",
             [
-                curve("predicted", "q", "series-1"),
+                curve("predicted", "q_start", "series-1"),
                 curve("measured", "q_measured", "series-2"),
             ],
         ),

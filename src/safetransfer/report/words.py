@@ -1,0 +1,41 @@
+"""What the report calls environments and stages."""
+
+from __future__ import annotations
+
+from safetransfer.report.html import MISSING, NOT_PLANNED
+from safetransfer.report.runs import Transfer
+
+_ROBOTS = ("Point", "Doggo")
+_PLACES = {"Walls": "walls", "Poles": "poles", "Humanoids": "people"}
+
+
+def robot_and_place(env: str) -> tuple[str, str]:
+    """The robot of an environment and the place it stands for, in words."""
+    for robot in _ROBOTS:
+        if env.startswith(robot):
+            obstacles = env.removeprefix(robot)
+            return robot, _PLACES.get(obstacles, obstacles or env)
+    return "the agent", env
+
+
+def place_name(env: str) -> str:
+    return robot_and_place(env)[1]
+
+
+def short_name(env: str) -> str:
+    """The paper's name of an environment: P-Poles."""
+    for robot in _ROBOTS:
+        if env.startswith(robot):
+            return f"{robot[0]}-{env.removeprefix(robot)}"
+    return env
+
+
+def absent(transfer: Transfer, stage: str) -> str:
+    """What stands where a stage has left nothing: not yet, or not part of this experiment."""
+    return MISSING if transfer.planned(stage) else NOT_PLANNED
+
+
+def stage_name(stage: str) -> str:
+    way, _, env = stage.partition("-")
+    names = {"pretrain": "Pre-training", "finetune": "Fine-tuning in", "scratch": "From scratch in"}
+    return f"{names[way]} {short_name(env)}".strip()
