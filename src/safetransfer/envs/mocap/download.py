@@ -95,7 +95,6 @@ def download(
             manifest.add(path)
         except OSError as error:
             raise ClipError(f"{path}: cannot be written: {error.strerror or error}") from None
-    say(f"{len(paths)} files in {folder}. Use them with --mocap {folder} or SAFETRANSFER_MOCAP.")
     return paths
 
 
