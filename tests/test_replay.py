@@ -97,9 +97,7 @@ def test_sequences_are_consecutive_and_stop_at_an_episode_s_end(chunks):
         ends_seen += terminal.sum()
         # Every third (or eleventh) transition ends an episode; the next number is its final state.
         position = x[:-1] % (lengths[0] + 1), x[:-1] % (lengths[1] + 1)
-        assert (
-            ((position[0] == 2) | (position[1] == 10))[terminal]
-        ).all()
+        assert (((position[0] == 2) | (position[1] == 10))[terminal]).all()
     assert ends_seen > 20
 
 
@@ -122,7 +120,7 @@ def test_starts_are_spread_evenly():
 
 
 def test_too_small_a_replay_is_refused_and_so_is_an_empty_one():
-    with pytest.raises(SettingError, match="train.replay_size 20"):
+    with pytest.raises(SettingError, match=r"train\.replay_size 20"):
         SequenceReplay(SHAPES, 20, 2, 3, horizon=5)
     with pytest.raises(SettingError, match="learning_starts"):
         SequenceReplay(SHAPES, 400, 2, 3, horizon=5).sample(4, np.random.default_rng(0))

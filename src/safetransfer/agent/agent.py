@@ -143,12 +143,12 @@ class Agent:
         self._policy_parameters = [*eyes, *n.policy.parameters()]
         self.critic_optimiser = torch.optim.Adam(
             [{"params": core, "lr": s.lr_encoder}, {"params": list(n.q.parameters()), "lr": s.lr}],
-            foreach=True,
+            fused=True,
         )
         groups = [{"params": list(n.policy.parameters()), "lr": s.lr}]
         if eyes:
             groups.append({"params": eyes, "lr": s.lr_encoder})
-        self.policy_optimiser = torch.optim.Adam(groups, foreach=True)
+        self.policy_optimiser = torch.optim.Adam(groups, fused=True)
         self.alpha_optimiser = torch.optim.Adam([self.log_alpha], lr=s.lr_alpha)
 
     def _set_learning_rates(self) -> None:
@@ -334,6 +334,10 @@ class Agent:
                 self.log_alpha.copy_(state["log_alpha"])
         if level >= 2:
             self.multiplier.load_state_dict(state["multiplier"])
+        if level >= 3 and "critic_optimiser" not in state:
+            raise CheckpointError(
+                "this kept agent has no optimiser states: it can be fine-tuned, but not gone on with"
+            )
         if level >= 3:
             self.critic_optimiser.load_state_dict(state["critic_optimiser"])
             self.policy_optimiser.load_state_dict(state["policy_optimiser"])

@@ -131,6 +131,12 @@ class HallwayVectorEnv(VectorEnv):
         self._terminated = np.zeros(n, np.bool_)
         self._truncated = np.zeros(n, np.bool_)
 
+    @property
+    def mocap(self) -> dict[str, Any] | None:
+        """What clips the people move by (`ClipLibrary.describe`); None where there are no people."""
+        crowd = getattr(self.course, "crowd", None)
+        return None if crowd is None else crowd.library.describe()
+
     # --- Gymnasium's interface -------------------------------------------------------------------
 
     def reset(

@@ -22,13 +22,7 @@ from safetransfer.agent.agent import CARRY
 from safetransfer.envs.registration import parse_env_name
 from safetransfer.errors import SettingError, UnknownNameError
 from safetransfer.training import checkpoint, logs
-from safetransfer.training.evaluate import (
-    EVALUATION_SEED,
-    environment_settings,
-    evaluate,
-    load_policy,
-    summary,
-)
+from safetransfer.training.evaluate import EVALUATION_SEED, evaluate_checkpoint
 from safetransfer.training.loop import train
 from safetransfer.training.settings import Settings
 
@@ -224,14 +218,9 @@ def _evaluation(
     path = base / "evaluations" / f"{name}.json"
 
     def run() -> None:
-        policy = load_policy(agent)
-        where = environment_settings(policy, env, mocap=settings.env.mocap)
-        per_episode = evaluate(policy, where, plan.episodes, EVALUATION_SEED + seed)
-        document = summary(env, per_episode) | {
-            "per_episode": per_episode,
-            "agent": agent.name,
-            "seed": EVALUATION_SEED + seed,
-        }
+        document = evaluate_checkpoint(
+            agent, env, plan.episodes, EVALUATION_SEED + seed, mocap=settings.env.mocap
+        )
         path.parent.mkdir(parents=True, exist_ok=True)
         settings_io.write_json(path, document)
 

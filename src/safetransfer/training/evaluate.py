@@ -65,7 +65,7 @@ def load_policy(path: str | Path) -> Policy:
             Shapes(tuple(camera) if camera else None, shapes["proprio"], shapes["actions"]),
             settings.agent,
         )
-        agent.load_state_dict(payload["agent"])
+        agent.load_state_dict(payload["agent"], carry="policy")
     except KeyError as error:
         raise CheckpointError(
             f"{path} is not the checkpoint of a training run: it has no {error}"
@@ -163,9 +163,23 @@ def evaluate_checkpoint(
     """Evaluate a kept agent in a hallway; `summary` with every episode beside it."""
     torch.set_num_threads(1)
     policy = load_policy(path)
-    changes = {} if mocap is None else {"mocap": mocap}
-    env_settings = environment_settings(policy, env_name, **changes)
+    # The clips are this machine's, wherever the agent was trained.
+    env_settings = environment_settings(policy, env_name, mocap=mocap)
     per_episode = evaluate(
         policy, env_settings, episodes, seed, threads=threads, deterministic=deterministic
     )
-    return summary(env_name, per_episode) | {"per_episode": per_episode, "seed": seed}
+    return summary(env_name, per_episode) | {
+        "per_episode": per_episode,
+        "seed": seed,
+        "agent": Path(path).name,
+        "mocap": describe_people(env_settings),
+    }
+
+
+def describe_people(env_settings: HallwaySettings) -> dict[str, Any] | None:
+    """What clips the people of a hallway move by; None where there are no people."""
+    env = make_env(env_settings, 1)
+    try:
+        return env.mocap
+    finally:
+        env.close()

@@ -86,10 +86,11 @@ class Run:
         t = settings.train
         self.settings, self.run_dir = settings, run_dir
         self.path = run_dir / checkpoint.FILE_NAME
-        saved = self._open_directory(command, init, carry)
+        saved = self._open_directory()
 
         device = choose_device(t.device)
         self.env = make_env(settings.env, t.num_envs, threads=max(1, t.threads - 1))
+        self._write_config(command, init, carry)
         shapes = shapes_of(self.env)
         self.agent = make_agent(settings, shapes, device)
         self.replay = SequenceReplay(
@@ -127,10 +128,8 @@ class Run:
 
     # ---------------------------------------------------------------- directory and checkpoint
 
-    def _open_directory(
-        self, command: str | None, init: str | Path | None, carry: str
-    ) -> dict[str, Any] | None:
-        """Write config.json, or check that the one there is of this run; its checkpoint, if any."""
+    def _open_directory(self) -> dict[str, Any] | None:
+        """Check that a run that is there already is this one; its checkpoint, if it has one."""
         now = settings_io.to_dict(self.settings)
         config = self.run_dir / CONFIG
         if config.exists():
@@ -148,17 +147,19 @@ class Run:
                     f"{self.run_dir} holds a run with other settings: {'; '.join(different)}. "
                     "Give the run's own settings to go on with it, or another directory"
                 )
+        return checkpoint.load(self.path) if self.path.exists() else None
+
+    def _write_config(self, command: str | None, init: str | Path | None, carry: str) -> None:
         self.run_dir.mkdir(parents=True, exist_ok=True)
-        document: dict[str, Any] = {
-            "settings": now,
+        document = {
+            "settings": settings_io.to_dict(self.settings),
             "command": command,
             "init": None if init is None else {"checkpoint": Path(init).name, "carry": carry},
             "machine": describe_machine(),
             "versions": versions(),
+            "mocap": self.env.mocap,
         }
-        self._config_document = document
-        settings_io.write_json(config, document)
-        return checkpoint.load(self.path) if self.path.exists() else None
+        settings_io.write_json(self.run_dir / CONFIG, document)
 
     def save(self) -> None:
         """Write the checkpoint; a failed write leaves the last one whole."""

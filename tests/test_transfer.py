@@ -1,0 +1,121 @@
+"""The whole experiment in the smoke preset: every stage, its accounting, interruption, reuse."""
+
+import dataclasses
+import json
+import shutil
+
+import pytest
+
+from safetransfer.errors import CheckpointError, SettingError, UnknownNameError
+from safetransfer.experiments.transfer import TransferPlan, run_transfer
+from safetransfer.training import checkpoint
+from safetransfer.training.logs import read_rows
+from safetransfer.training.settings import preset
+
+PLAN = TransferPlan(
+    to=("PointPoles", "PointHumanoids"), pretrain_epochs=2, finetune_epochs=1, episodes=4
+)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    out = tmp_path_factory.mktemp("transfer")
+    said = []
+    report = run_transfer(out, PLAN, preset("smoke"), say=said.append)
+    return out, report, said
+
+
+def test_every_stage_is_there(finished):
+    out, report, _ = finished
+    seed = out / "seed-0"
+    epochs = {"pretrain": 2, "finetune-PointPoles": 1, "finetune-PointHumanoids": 1,
+              "scratch-PointPoles": 2, "scratch-PointHumanoids": 2}  # fmt: skip
+    for name, n in epochs.items():
+        rows = read_rows(seed / name)
+        assert [row["epoch"] for row in rows] == list(range(1, n + 1)), name
+        config = json.loads((seed / name / "config.json").read_text())
+        expected = name.split("-Point")[-1] if "-" in name else "Walls"
+        assert config["settings"]["env"]["obstacles"] == expected
+    names = {p.stem for p in (seed / "evaluations").iterdir()}
+    assert names == {"pretrain", "zeroshot-PointPoles", "zeroshot-PointHumanoids",
+                     *(n for n in epochs if n != "pretrain")}  # fmt: skip
+    evaluation = json.loads((seed / "evaluations" / "zeroshot-PointPoles.json").read_text())
+    assert evaluation["env"] == "PointPoles" and evaluation["episodes"] == 4
+    assert {p.suffix for p in (seed / "films").iterdir()} == {".mp4"}
+    assert report.exists()
+
+
+def test_the_fine_tuned_agent_started_from_the_pretrained_one(finished):
+    out, _, _ = finished
+    config = json.loads((out / "seed-0" / "finetune-PointPoles" / "config.json").read_text())
+    assert config["init"] == {"checkpoint": "pretrain", "carry": "multiplier"}
+    # Its constraint is on from the first update; from scratch it has the preset's warm-up.
+    assert config["settings"]["agent"]["constraint_warmup"] == 0
+    scratch = json.loads((out / "seed-0" / "scratch-PointPoles" / "config.json").read_text())
+    assert scratch["settings"]["agent"]["constraint_warmup"] == 5
+    assert scratch["init"] is None
+
+
+def test_again_does_nothing_and_an_interrupted_one_goes_on(finished, tmp_path):
+    out, _, _ = finished
+    said = []
+    run_transfer(out, PLAN, preset("smoke"), say=said.append)
+    assert said == []
+    # Killed while fine-tuning among people: the log is one row ahead of the checkpoint.
+    half = tmp_path / "half"
+    shutil.copytree(out, half)
+    for name in ("scratch-PointHumanoids", "films", "evaluations"):
+        shutil.rmtree(half / "seed-0" / name)
+    (half / "seed-0" / "finetune-PointHumanoids" / "checkpoint.pt").unlink()
+    run_transfer(half, PLAN, preset("smoke"), say=said.append)
+    assert any("fine-tuning in PointHumanoids" in line for line in said)
+    assert not any("pre-training in PointWalls" in line for line in said)
+    assert len(read_rows(half / "seed-0" / "finetune-PointHumanoids")) == 1
+    assert len(read_rows(half / "seed-0" / "scratch-PointHumanoids")) == 2
+
+
+def test_another_experiment_in_the_directory_is_refused(finished):
+    out, _, _ = finished
+    other = dataclasses.replace(PLAN, finetune_epochs=2)
+    with pytest.raises(SettingError, match=r"finetune_epochs: 1 -> 2"):
+        run_transfer(out, other, preset("smoke"))
+
+
+def test_a_kept_agent_replaces_pre_training_and_a_reference_shows_from_scratch(finished, tmp_path):
+    out, _, _ = finished
+    kept = out / "seed-0" / "pretrain"
+    plan = TransferPlan(
+        to=("PointPoles",), finetune_epochs=1, episodes=2, agent=str(kept), scratch=False,
+        films=False, reference=str(out),
+    )  # fmt: skip
+    said = []
+    run_transfer(tmp_path, plan, preset("smoke"), say=said.append)
+    assert not any("pre-training" in line for line in said)
+    copied = checkpoint.load(tmp_path / "seed-0" / "pretrain")
+    assert copied["counters"] == checkpoint.load(kept)["counters"]
+    assert read_rows(tmp_path / "seed-0" / "pretrain") == read_rows(kept)
+    assert read_rows(tmp_path / "seed-0" / "scratch-PointPoles") == read_rows(
+        out / "seed-0" / "scratch-PointPoles"
+    )
+
+
+def test_a_kept_agent_that_is_none_is_refused_before_anything_is_written(tmp_path):
+    plan = TransferPlan(to=("PointPoles",), agent=str(tmp_path / "nothing"), films=False)
+    with pytest.raises(CheckpointError, match="no checkpoint at"):
+        run_transfer(tmp_path / "out", plan, preset("smoke"))
+    assert not (tmp_path / "out" / "seed-0" / "pretrain" / "checkpoint.pt").exists()
+
+
+def test_plans_that_cannot_work():
+    with pytest.raises(UnknownNameError, match="PointPoles"):
+        TransferPlan(to=("PointHoles",))
+    with pytest.raises(UnknownNameError, match="multiplier"):
+        TransferPlan(carry="everything")
+    with pytest.raises(SettingError, match="one deployment hallway"):
+        TransferPlan(to=())
+
+
+def test_replay_is_kept_when_it_is_to_be_carried(tmp_path):
+    plan = dataclasses.replace(PLAN, to=("PointPoles",), carry="replay", films=False, scratch=False)
+    run_transfer(tmp_path, plan, preset("smoke"), say=lambda text: None)
+    assert checkpoint.load(tmp_path / "seed-0" / "pretrain")["replay"] is not None
