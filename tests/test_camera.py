@@ -10,7 +10,16 @@ import pytest
 
 from safetransfer.benchmarks.camera import make_scene
 from safetransfer.benchmarks.mujoco_scene import reference_depth, reference_model
-from safetransfer.envs.camera import Camera, Scene, decode_depth, encode_depth, look_at
+from safetransfer.envs.camera import (
+    Camera,
+    Scene,
+    compiled,
+    decode_depth,
+    encode_depth,
+    look_at,
+)
+from safetransfer.envs.camera.depth import trace_depth
+from safetransfer.envs.camera.shade import trace_color
 from safetransfer.errors import SettingError
 
 KINDS = {"planes": 2, "boxes": 6, "cylinders": 8, "capsules": 8, "spheres": 6, "ellipsoids": 6}
@@ -302,3 +311,12 @@ def test_bad_input_says_what_would_be_right():
         Camera(max_depth=0)
     with pytest.raises(SettingError, match="pixel"):
         Camera(width=0)
+
+
+def test_cached_kernels_answer_for_all_sources():
+    """A compiled function kept on disk is renewed when any file that it calls into changes.
+
+    Looks into numba, which has no public way to say this; fails if numba moves it.
+    """
+    for function in (trace_depth, trace_color):
+        assert function._cache._cache_file._source_stamp == compiled._STAMP

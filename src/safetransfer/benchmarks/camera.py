@@ -47,7 +47,7 @@ _BODY = np.array(
 def make_scene(name: str, num_scenes: int = 1, seed: int = 0) -> Scene:
     """Hallways of 24 x 4 m with 8 walls, 30 poles or 20 people of 18 capsules, drawn from `seed`.
 
-    Floor and two side walls always; everything is placed as in the environments, save for clearances.
+    Floor and two side walls always; placed as in the environments, save for clearances.
     """
     rng = np.random.default_rng(seed)
     n = num_scenes
@@ -100,7 +100,7 @@ def make_scene(name: str, num_scenes: int = 1, seed: int = 0) -> Scene:
             )
             array[:] = (place[:, :, None] + turned).reshape(array.shape)
         scene.capsule_radius[:] = np.tile(_BODY[:, 6], people)
-        scene.group_center[:] = place + (0, 0, 0.9)
+        scene.group_center[:] = place + np.array([0, 0, 0.9])
         scene.group_radius[:] = 0.95
     return scene
 

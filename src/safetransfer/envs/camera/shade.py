@@ -6,8 +6,9 @@ import math
 
 import numpy as np
 
-from safetransfer.envs.camera.depth import padded, row_table, trace
-from safetransfer.envs.camera.simd import inlined, kernel
+from safetransfer.envs.camera.compiled import inlined, kernel
+from safetransfer.envs.camera.depth import trace
+from safetransfer.envs.camera.frame import padded, row_table
 
 __all__ = ["trace_color"]
 

@@ -12,7 +12,6 @@ import operator
 from typing import Any
 
 from llvmlite import ir
-from numba import njit
 from numba.core import cgutils, types
 from numba.extending import intrinsic as _intrinsic
 from numba.extending import lower_builtin, models, register_model, type_callable
@@ -20,8 +19,6 @@ from numba.extending import lower_builtin, models, register_model, type_callable
 __all__ = [
     "WIDTH",
     "greatest",
-    "inlined",
-    "kernel",
     "least",
     "load",
     "root",
@@ -30,10 +27,7 @@ __all__ = [
     "store",
 ]
 
-# Compiled by numba, serial, without the GIL. Any: mypy cannot see through either decorator.
-kernel: Any = njit(nogil=True, cache=True, error_model="numpy")
-# For small functions that take a whole scene, whose arrays would be 200 arguments to a call.
-inlined: Any = njit(nogil=True, cache=True, error_model="numpy", forceinline=True)
+# Any: mypy cannot see through the decorator.
 intrinsic: Any = _intrinsic
 
 WIDTH = 8
