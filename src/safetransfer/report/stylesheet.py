@@ -70,9 +70,9 @@ a { color: var(--series-1); }
 @media (max-width: 640px) {
   main { padding: 20px 10px 40px; }
   section, .headline { padding: 16px 12px; }
-  .results th, .results td { font-size: .82rem; }
-  .results th, .results td { padding: 6px 4px; }
-  .results td small { font-size: .64rem; line-height: 1.3; }
+  .results th, .results td { font-size: .78rem; }
+  .results th, .results td { padding: 6px 3px; }
+  .results td small { font-size: .6rem; line-height: 1.3; }
   .results th small { display: none; }
   .charts, .films { grid-template-columns: 1fr; }
 }
