@@ -241,6 +241,12 @@ def test_epochs_count_from_one_whatever_the_run_calls_them(transfer):
     assert returns.lines[0].x.tolist() == list(range(1, 13))
 
 
+def test_the_switch_stands_where_an_unfinished_pretraining_will_end(transfer):
+    plan = json.loads((transfer / "transfer.json").read_text())
+    (transfer / "transfer.json").write_text(json.dumps(plan | {"pretrain_epochs": 20}))
+    assert figure_4(read_transfer(transfer), "PointPoles")[0].switch[0] == 20
+
+
 def test_seeds_are_averaged_where_all_of_them_are(transfer):
     plan = json.loads((transfer / "transfer.json").read_text())
     (transfer / "transfer.json").write_text(json.dumps(plan | {"seeds": [0, 1]}))

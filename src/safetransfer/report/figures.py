@@ -24,7 +24,8 @@ def figure_4(transfer: Transfer, target: str) -> list[Chart]:
     tuned = transfer.stage_runs(f"finetune-{target}")
     scratch = transfer.stage_runs(f"scratch-{target}")
     lengths = {seed: _length(run) for seed, run in pretrain.items()}
-    switch_at = max(lengths.values(), default=transfer.planned_epochs("pretrain") or 0)
+    switch_at = max([transfer.planned_epochs("pretrain") or 0, *lengths.values()])
+    compared = bool(scratch) or transfer.planned(f"scratch-{target}")
     switch = (float(switch_at), "moved") if switch_at else None
     limit = transfer.cost_limit
 
@@ -35,20 +36,16 @@ def figure_4(transfer: Transfer, target: str) -> list[Chart]:
             if seed in pretrain or seed in tuned
         ]
         learned = [_joined(None, run, key, 0) for run in scratch.values()]
-        return [
-            _over_seeds("safe transfer", moved, "series-1"),
-            _over_seeds("from scratch", learned, "series-2"),
-        ]
+        lines = [_over_seeds("safe transfer", moved, "series-1")]
+        return [*lines, _over_seeds("from scratch", learned, "series-2")] if compared else lines
 
     in_deployment = [_totals(run, switch_at) for run in tuned.values()]
     if not in_deployment and pretrain:
         in_deployment = [_nothing_until(switch_at)]
-    totals = [
-        _over_seeds("safe transfer", in_deployment, "series-1", smooth=False),
-        _over_seeds(
-            "from scratch", [_totals(run, 0) for run in scratch.values()], "series-2", smooth=False
-        ),
-    ]
+    totals = [_over_seeds("safe transfer", in_deployment, "series-1", smooth=False)]
+    if compared:
+        learned = [_totals(run, 0) for run in scratch.values()]
+        totals.append(_over_seeds("from scratch", learned, "series-2", smooth=False))
     spent_before = [_totals(run, 0, lead_in=False) for run in pretrain.values()]
     if spent_before:
         label = "before, in the low-stakes hallway"

@@ -36,8 +36,10 @@ def times(ratio: float) -> str:
     return f"{ratio:,.0f}" if ratio >= 10 else f"{ratio:.1f}"
 
 
-def details(title: str, body: str) -> str:
-    return f"<details><summary>{escape(title)}</summary>{body}</details>"
+def details(title: str, body: str, printed: bool = True) -> str:
+    """A part that opens on a click; on paper it is open, unless it is not `printed`."""
+    kind = "" if printed else ' class="unprinted"'
+    return f"<details{kind}><summary>{escape(title)}</summary>{body}</details>"
 
 
 def table(header: Iterable[str], rows: Iterable[Iterable[str]], kind: str = "plain") -> str:

@@ -92,9 +92,9 @@ def _count(value: float | None) -> str:
 
 
 def configuration(transfer: Transfer) -> str:
-    blocks = [html.details("transfer.json", html.json_block(dict(transfer.plan)))]
+    blocks = [html.details("transfer.json", html.json_block(dict(transfer.plan)), printed=False)]
     for (stage, seed), run in transfer.runs.items():
         if run.config:
             title = f"{stage_name(stage)}, seed {seed}: config.json"
-            blocks.append(html.details(title, html.json_block(dict(run.config))))
+            blocks.append(html.details(title, html.json_block(dict(run.config)), printed=False))
     return f"<section><h2>Configuration</h2>{''.join(blocks)}</section>"

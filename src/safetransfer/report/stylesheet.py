@@ -89,6 +89,6 @@ a { color: var(--series-1); }
   h2, h3 { break-after: avoid; }
   .charts { grid-template-columns: repeat(3, 1fr); }
   .scroll, pre { overflow: visible; white-space: pre-wrap; }
-  details::details-content { content-visibility: visible; }
+  details:not(.unprinted)::details-content { content-visibility: visible; }
 }
 """
