@@ -9,7 +9,7 @@ from typing import Any
 
 from safetransfer.report import html
 from safetransfer.report.html import MISSING
-from safetransfer.report.runs import Run, Transfer, described
+from safetransfer.report.runs import Run, Transfer, described, motions
 from safetransfer.report.words import stage_name
 
 
@@ -37,7 +37,7 @@ def provenance(transfer: Transfer) -> str:
                     _count(run.last("env_steps")),
                     _count(run.last("updates")),
                     f"{wall / 60:.1f}" if wall is not None else "–",
-                    escape(described(run.config.get("mocap")) or "–"),
+                    escape(motions(run.config.get("mocap")) or "–"),
                     chr(ord("A") + machines.index(machine)),
                 ]
             )

@@ -157,7 +157,7 @@ def read_evaluations(files: Mapping[int, Path]) -> Evaluation | None:
         episodes=sum(int(document.get("episodes") or 0) for document in documents),
         seeds=len(found),
         measures={name: estimate for name, estimate in measures.items() if estimate is not None},
-        mocap=described(documents[0].get("mocap")),
+        mocap=motions(documents[0].get("mocap")),
     )
 
 
@@ -387,6 +387,19 @@ def described(value: Any) -> str:
     if isinstance(value, list | tuple):
         return " ".join(described(item) for item in value)
     return "" if value is None else str(value)
+
+
+def motions(value: Any) -> str:
+    """What people moved by, short enough for a table: source, number of clips, start of the digest.
+
+    The rest (folder, clips that were left out) stands in the configuration.
+    """
+    if not isinstance(value, Mapping) or "source" not in value:
+        return described(value)
+    parts = [f"{value['source']}, {value['clips']} clips" if "clips" in value else value["source"]]
+    if value.get("digest"):
+        parts.append(f"digest {str(value['digest'])[:8]}")
+    return ", ".join(parts)
 
 
 def _is_number(value: Any) -> bool:
