@@ -12,10 +12,12 @@ import math
 import numpy as np
 
 from safetransfer.envs.camera.compiled import kernel
-from safetransfer.envs.camera.simd import WIDTH, greatest, load, select, splat, store
+from safetransfer.envs.camera.simd import WIDTH, greatest, load, store
 
 __all__ = [
+    "NOWHERE",
     "axes_to_camera",
+    "claim",
     "keep",
     "middle_row",
     "padded",
@@ -25,6 +27,8 @@ __all__ = [
     "to_camera",
     "window_of",
 ]
+
+NOWHERE = (0, 0, 0, 0)
 
 
 @kernel
@@ -53,7 +57,7 @@ def window_of(frame, u0, u1, v0, v1):
     i0 = int(min(max(top - v1 / pixel, 0.0), height + 0.0))
     i1 = int(min(max(top - v0 / pixel + 1.0, 0.0), height + 0.0))
     if i1 <= i0 or j1 <= j0:
-        return 0, 0, 0, 0
+        return NOWHERE
     return j0, j1, i0 // WIDTH * WIDTH, padded(i1)
 
 
@@ -105,12 +109,18 @@ def axes_to_camera(rotation, m):
 
 
 @kernel
-def keep(near, ids, at, w, number):
-    """Keeps w where it is nearer than what is there, and then notes whose it is."""
-    old = load(near, at)
-    if ids is None:
-        store(near, at, greatest(w, old))
-    else:
-        nearer = w > old
-        store(near, at, select(nearer, w, old))
-        store(ids, at, select(nearer, splat(number), load(ids, at)))
+def keep(near, at, w):
+    """Keeps w where it is nearer than what is there."""
+    store(near, at, greatest(w, load(near, at)))
+
+
+@kernel
+def claim(height, window, near, seen, ids, number):
+    """Marks as `number`'s what became nearer in a window since the last claim."""
+    stride = padded(height)
+    j0, j1, i0, i1 = window
+    for j in range(j0, j1):
+        for k in range(j * stride + i0, j * stride + i1):
+            if near[k] > seen[k]:
+                seen[k] = near[k]
+                ids[k] = number

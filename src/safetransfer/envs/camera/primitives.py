@@ -11,7 +11,8 @@ nearest surface is the greatest w, and
 
 Coefficients are computed in float64 and expanded about the middle of a primitive before they
 are rounded to float32, which keeps errors far below a millimetre. Centres, ends and axes that the
-functions take are in the camera's coordinates; `near`, `ids` and `rows` are those of `trace`.
+functions take are in the camera's coordinates; `near` and `rows` are those of `trace`. Each
+returns the window outside of which it has changed nothing.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from __future__ import annotations
 import math
 
 from safetransfer.envs.camera.compiled import kernel
-from safetransfer.envs.camera.frame import keep, middle_row, padded, span, window_of
+from safetransfer.envs.camera.frame import NOWHERE, keep, middle_row, padded, span, window_of
 from safetransfer.envs.camera.simd import (
     WIDTH,
     greatest,
@@ -65,18 +66,19 @@ def _along_column(q, u, v):
 
 
 @kernel
-def draw_plane(frame, rows, near, ids, number, normal, point):
+def draw_plane(frame, rows, near, normal, point):
     width, height, pixel = frame
     facing = normal[0] * point[0] + normal[1] * point[1] + normal[2] * point[2]
     if facing >= 0.0:  # seen from behind, or absent
-        return
+        return NOWHERE
     stride = padded(height)
     a, b, c = normal[0] / facing, normal[1] / facing, normal[2] / facing
     slope = splat(b)
     for j in range(width):
         here = splat(c + a * pixel * (j + 0.5 - 0.5 * width))
         for i in range(0, stride, WIDTH):
-            keep(near, ids, j * stride + i, here + slope * load(rows, i), number)
+            keep(near, j * stride + i, here + slope * load(rows, i))
+    return 0, width, 0, stride
 
 
 @kernel
@@ -103,12 +105,12 @@ def _box_window(frame, c, ax, ay, az):
                 u, v = (x + t * e[0]) / cut, (y + t * e[1]) / cut
                 u0, u1, v0, v1 = min(u0, u), max(u1, u), min(v0, v), max(v1, v)
     if u1 < u0:
-        return 0, 0, 0, 0
+        return NOWHERE
     return window_of(frame, u0, u1, v0, v1)
 
 
 @kernel
-def draw_box(frame, rows, near, ids, number, faces, c, half, ax, ay, az):
+def draw_box(frame, rows, near, faces, c, half, ax, ay, az):
     """Slabs: inside while past every entry and before every exit, t = 1/w turning max into min."""
     pixel = frame[2]
     j0, j1, i0, i1 = _box_window(
@@ -119,7 +121,7 @@ def draw_box(frame, rows, near, ids, number, faces, c, half, ax, ay, az):
         (half[2] * az[0], half[2] * az[1], half[2] * az[2]),
     )
     if j1 == j0:
-        return
+        return NOWHERE
     entries = 0
     exits = 6
     for k in range(3):
@@ -173,7 +175,8 @@ def draw_box(frame, rows, near, ids, number, faces, c, half, ax, ay, az):
                 leave = greatest(greatest(leave, f0), greatest(f1, f2))
                 enter = leave
             w = select(enter >= leave, enter, nothing)
-            keep(near, ids, j * stride + i, w, number)
+            keep(near, j * stride + i, w)
+    return j0, j1, i0, i1
 
 
 @kernel
@@ -186,7 +189,7 @@ def _sphere_terms(c, r):
 
 
 @kernel
-def _draw_ball(frame, rows, near, ids, number, window, b, q):
+def _draw_ball(frame, rows, near, window, b, q):
     """A sphere or an ellipsoid: w = b + sqrt(q)."""
     j0, j1, i0, i1 = window
     stride = padded(frame[1])
@@ -203,34 +206,35 @@ def _draw_ball(frame, rows, near, ids, number, window, b, q):
             x = load(rows, i) - middle
             d = q0 + x * (q1 + x * q2)
             w = select(d >= nothing, b0 + b1 * x + root(d), nothing)
-            keep(near, ids, j * stride + i, w, number)
+            keep(near, j * stride + i, w)
+    return window
 
 
 @kernel
-def draw_sphere(frame, rows, near, ids, number, reach, c, r):
+def draw_sphere(frame, rows, near, reach, c, r):
     """A sphere with centre c (camera frame) and radius r."""
     if c[2] + r <= 0.0 or c[2] - r >= reach:
-        return
+        return NOWHERE
     u0, u1 = span(c[0], c[2], r)
     v0, v1 = span(c[1], c[2], r)
     window = window_of(frame, u0, u1, v0, v1)
     if window[1] == window[0]:
-        return
+        return NOWHERE
     b, q = _sphere_terms(c, r)
-    _draw_ball(frame, rows, near, ids, number, window, b, q)
+    return _draw_ball(frame, rows, near, window, b, q)
 
 
 @kernel
-def draw_ellipsoid(frame, rows, near, ids, number, reach, c, radii, ax, ay, az):
+def draw_ellipsoid(frame, rows, near, reach, c, radii, ax, ay, az):
     """The unit sphere in coordinates scaled by the radii."""
     extent = max(radii[0], max(radii[1], radii[2]))
     if c[2] + extent <= 0.0 or c[2] - extent >= reach:
-        return
+        return NOWHERE
     u0, u1 = span(c[0], c[2], extent)
     v0, v1 = span(c[1], c[2], extent)
     window = window_of(frame, u0, u1, v0, v1)
     if window[1] == window[0]:
-        return
+        return NOWHERE
     # A = d'G d, B = -c'G d, C = c'G c - 1 with G = sum of axis axis' / radius^2
     b0, bu, bv, power = 0.0, 0.0, 0.0, -1.0
     a0, au, av, auu, auv, avv = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
@@ -252,14 +256,14 @@ def draw_ellipsoid(frame, rows, near, ids, number, reach, c, radii, ax, ay, az):
         power = _TINY
     b = (b0 / power, bu / power, bv / power)
     q = _difference(b, (a0, au, av, auu, auv, avv), power)
-    _draw_ball(frame, rows, near, ids, number, window, b, q)
+    return _draw_ball(frame, rows, near, window, b, q)
 
 
 @kernel
 def _rod_window(frame, reach, a, b, r):
     """Window of a capsule; empty if it is wholly behind the camera or out of reach."""
     if max(a[2], b[2]) + r <= 0.0 or min(a[2], b[2]) - r >= reach:
-        return 0, 0, 0, 0
+        return NOWHERE
     if a[2] <= 0.0 or b[2] <= 0.0:  # it may wrap around the camera
         return window_of(frame, -math.inf, math.inf, -math.inf, math.inf)
     u0, u1 = span(a[0], a[2], r)
@@ -293,18 +297,17 @@ def _tube_terms(a, s, r):
 
 
 @kernel
-def draw_capsule(frame, rows, near, ids, number, reach, a, b, r):
+def draw_capsule(frame, rows, near, reach, a, b, r):
     """The infinite cylinder where it is hit between the ends, else the sphere at that end."""
     window = _rod_window(frame, reach, a, b, r)
     j0, j1, i0, i1 = window
     if j1 == j0:
-        return
+        return NOWHERE
     sx, sy, sz = b[0] - a[0], b[1] - a[1], b[2] - a[2]
     length = math.sqrt(sx * sx + sy * sy + sz * sz)
     if length < 1e-6:
         ball, q = _sphere_terms(a, r)
-        _draw_ball(frame, rows, near, ids, number, window, ball, q)
-        return
+        return _draw_ball(frame, rows, near, window, ball, q)
     s = (sx / length, sy / length, sz / length)
     power, start, tube, q = _tube_terms(a, s, r)
     past = start - min(max(start, 0.0), length)
@@ -312,8 +315,7 @@ def draw_capsule(frame, rows, near, ids, number, reach, a, b, r):
     if inside and past * past + power > 0.0:
         # In line with the axis but outside: only the sphere at this end can be entered.
         ball, q = _sphere_terms(a if start < 0.0 else b, r)
-        _draw_ball(frame, rows, near, ids, number, window, ball, q)
-        return
+        return _draw_ball(frame, rows, near, window, ball, q)
     end_a, qa = _sphere_terms(a, r)
     end_b, qb = _sphere_terms(b, r)
     # From within, the far side of an end's sphere counts, also if that sphere lies ahead.
@@ -349,11 +351,12 @@ def draw_capsule(frame, rows, near, ids, number, reach, a, b, r):
             end = end + (select(below, far_a, far_b) * root(e) if inside else root(e))
             w = select(beyond, end, side)
             # A root of a negative number is not a number, and `keep` keeps only greater ones.
-            keep(near, ids, j * stride + i, select(d >= nothing, w, nothing), number)
+            keep(near, j * stride + i, select(d >= nothing, w, nothing))
+    return window
 
 
 @kernel
-def draw_cylinder(frame, rows, near, ids, number, reach, a, b, r):
+def draw_cylinder(frame, rows, near, reach, a, b, r):
     """The infinite cylinder between the ends, and the one end that can be entered.
 
     A point of the plane of an end lies within the disc iff (w - b)^2 <= b^2 - A/C (for C > 0).
@@ -361,11 +364,11 @@ def draw_cylinder(frame, rows, near, ids, number, reach, a, b, r):
     window = _rod_window(frame, reach, a, b, r)
     j0, j1, i0, i1 = window
     if j1 == j0:
-        return
+        return NOWHERE
     sx, sy, sz = b[0] - a[0], b[1] - a[1], b[2] - a[2]
     length = math.sqrt(sx * sx + sy * sy + sz * sz)
     if length < 1e-6:
-        return
+        return NOWHERE
     s = (sx / length, sy / length, sz / length)
     power, start, tube, q = _tube_terms(a, s, r)
     inside = power < 0.0 and 0.0 <= start <= length
@@ -407,4 +410,5 @@ def draw_cylinder(frame, rows, near, ids, number, reach, a, b, r):
                     cap = cap0 + cap1 * x
                     off = cap - axis
                     w = greatest(select(sign * (off * off - d) <= nothing, cap, nothing), w)
-            keep(near, ids, j * stride + i, w, number)
+            keep(near, j * stride + i, w)
+    return window

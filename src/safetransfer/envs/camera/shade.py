@@ -249,14 +249,16 @@ def trace_color(s, position, rotation, first, last, tangent, reach, shadows, out
     """Shaded RGB of scenes first..last into out, uint8 (N, H, W, 3)."""
     height, width = out.shape[1], out.shape[2]
     pixel = 2.0 * tangent / height
+    frame = (width, height, pixel)
     stride = padded(height)
     rows = row_table(height, pixel)
     near = np.empty(width * stride, np.float32)
-    ids = np.empty(width * stride, np.float32)
+    seen = np.empty(width * stride, np.float32)
+    ids = np.empty(width * stride, np.int32)
     faces = np.empty((6, 3))
     for n in range(first, last):
         m = rotation[n]
-        trace(s, n, position[n], m, (width, height, pixel), reach, rows, near, ids, faces)
+        trace(s, n, position[n], m, frame, reach, rows, near, faces, seen, ids)
         for i in range(height):
             v = rows[i]
             for j in range(width):
@@ -266,7 +268,7 @@ def trace_color(s, position, rotation, first, last, tangent, reach, shadows, out
                 z = m[2, 0] * u + m[2, 1] * v - m[2, 2]
                 ray = _unit(x, y, z)
                 up = min(max(1.6 * ray[2], 0.0), 1.0)
-                number = int(ids[j * stride + i])
+                number = ids[j * stride + i]
                 haze, light, glow = 1.0, 0.0, 0.0
                 color = (0.0, 0.0, 0.0)
                 if number > 0:
