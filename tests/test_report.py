@@ -22,7 +22,7 @@ CONFIG = {
     "settings": SETTINGS,
     "machine": {"cpu": "Some <Processor>", "cores": 2, "memory_gib": 8.0, "accelerator": None},
     "versions": {"python": "3.11.7"},
-    "mocap": {"source": "cmu", "folder": "clips", "clips": 41, "digest": "0123456789abcdef"},
+    "mocap": {"source": "cmu", "folder": "clips", "clips": 41, "sha256": "0123456789abcdef"},
     "command": "safetransfer transfer --out demo",
 }
 
@@ -176,7 +176,7 @@ def test_stages_that_are_missing_say_so(transfer):
     stages = {row[0]: row for row in page.tables[1]}
     assert stages["Fine-tuning in P-Humanoids"][2] == "2 of 4"
     assert stages["From scratch in P-Humanoids"][2] == "not run yet"
-    assert stages["Pre-training"][6] == "cmu, 41 clips, digest 01234567"
+    assert stages["Pre-training"][6] == "cmu, 41 clips, sha256 01234567"
     assert stages["Pre-training"][2:6] == ["8", "8,000", "400", "4.0"]
 
 

@@ -55,8 +55,8 @@ def provenance(transfer: Transfer) -> str:
         blocks.append(f"<h3>Commands</h3><pre>{escape(chr(10).join(commands))}</pre>")
     evaluated = {e.mocap for e in transfer.evaluations.values() if e.mocap}
     if evaluated:
-        motions = escape("; ".join(sorted(evaluated)))
-        blocks.append(f'<p class="note">People’s motions in the evaluations: {motions}.</p>')
+        names = escape("; ".join(sorted(evaluated)))
+        blocks.append(f'<p class="note">People’s motions in the evaluations: {names}.</p>')
     sources = {
         "agent": "Instead of pre-training, this kept agent was taken",
         "reference": "From-scratch runs that were not run here were copied from",

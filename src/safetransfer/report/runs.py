@@ -390,15 +390,15 @@ def described(value: Any) -> str:
 
 
 def motions(value: Any) -> str:
-    """What people moved by, short enough for a table: source, number of clips, start of the digest.
+    """What people moved by, for a table: source, number of clips, start of their sha256.
 
     The rest (folder, clips that were left out) stands in the configuration.
     """
     if not isinstance(value, Mapping) or "source" not in value:
         return described(value)
     parts = [f"{value['source']}, {value['clips']} clips" if "clips" in value else value["source"]]
-    if value.get("digest"):
-        parts.append(f"digest {str(value['digest'])[:8]}")
+    if value.get("sha256"):
+        parts.append(f"sha256 {str(value['sha256'])[:8]}")
     return ", ".join(parts)
 
 
