@@ -320,3 +320,21 @@ def test_cached_kernels_answer_for_all_sources():
     """
     for function in (trace_depth, trace_color):
         assert function._cache._cache_file._source_stamp == compiled._STAMP
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, 1e30])
+def test_numbers_that_are_none_do_no_harm(bad):
+    """A simulation that has blown up must not write outside the image."""
+    rng = np.random.default_rng(5)
+    kinds = {**KINDS, "capsule_groups": 2}
+    good = np.zeros(3), look_at((0, 0, 0), (1, 0, 0))
+    for name in random_scene(rng, kinds).arrays._fields:
+        scene = random_scene(rng, kinds)
+        scene.group_radius[:] = 20
+        if getattr(scene, name).dtype == np.float32:
+            getattr(scene, name)[:] = bad
+            assert not np.isnan(Camera().depth(scene, *good)).any()
+            Camera().color(scene, *good)
+    scene = random_scene(rng, kinds)
+    assert not np.isnan(Camera().depth(scene, np.full(3, bad), good[1])).any()
+    assert not np.isnan(Camera().depth(scene, good[0], np.full((3, 3), bad))).any()

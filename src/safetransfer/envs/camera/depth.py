@@ -128,19 +128,7 @@ def trace_depth(s, position, rotation, first, last, tangent, reach, out):
     faces = np.empty((6, 3))
     end = np.float32(1.0 / reach)
     for n in range(first, last):
-        trace(
-            s,
-            n,
-            position[n],
-            rotation[n],
-            (width, height, pixel),
-            reach,
-            rows,
-            near,
-            faces,
-            None,
-            None,
-        )
+        trace(s, n, position[n], rotation[n], frame, reach, rows, near, faces, None, None)
         for i in range(height):
             for j in range(width):
                 w = near[j * stride + i]
@@ -160,19 +148,7 @@ def trace_image(s, position, rotation, first, last, tangent, reach, out):
     faces = np.empty((6, 3))
     end = splat(1.0 / reach)
     for n in range(first, last):
-        trace(
-            s,
-            n,
-            position[n],
-            rotation[n],
-            (width, height, pixel),
-            reach,
-            rows,
-            near,
-            faces,
-            None,
-            None,
-        )
+        trace(s, n, position[n], rotation[n], frame, reach, rows, near, faces, None, None)
         for k in range(0, near.size, WIDTH):
             store(near, k, splat(255.0) * root(end / load(near, k)) + splat(0.5))
         for k in range(near.size):

@@ -49,6 +49,8 @@ def row_table(height, pixel):
 @kernel
 def window_of(frame, u0, u1, v0, v1):
     """Columns [j0, j1) and rows [i0, i1), the latter whole vectors, that may see u0..u1, v0..v1."""
+    if not (u0 <= u1 and v0 <= v1):  # also if any is not a number
+        return NOWHERE
     width, height, pixel = frame
     left = 0.5 * width - 0.5
     top = 0.5 * height - 0.5
@@ -81,6 +83,7 @@ def span(x, z, r):
 
 @kernel
 def middle_row(frame, i0, i1):
+    """v halfway between rows i0 and i1."""
     return frame[2] * 0.5 * (frame[1] - (i0 + i1))
 
 
@@ -96,11 +99,13 @@ def to_camera(rotation, x, y, z):
 
 @kernel
 def point_to_camera(rotation, eye, p):
+    """World point -> (right, up, forward) from the eye."""
     return to_camera(rotation, p[0] - eye[0], p[1] - eye[1], p[2] - eye[2])
 
 
 @kernel
 def axes_to_camera(rotation, m):
+    """The columns of m, (3, 3), as camera vectors."""
     return (
         to_camera(rotation, m[0, 0], m[1, 0], m[2, 0]),
         to_camera(rotation, m[0, 1], m[1, 1], m[2, 1]),

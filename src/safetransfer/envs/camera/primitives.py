@@ -67,6 +67,7 @@ def _along_column(q, u, v):
 
 @kernel
 def draw_plane(frame, rows, near, normal, point):
+    """w = n.d / n.p, positive where the ray runs against the normal."""
     width, height, pixel = frame
     facing = normal[0] * point[0] + normal[1] * point[1] + normal[2] * point[2]
     if facing >= 0.0:  # seen from behind, or absent
@@ -181,6 +182,7 @@ def draw_box(frame, rows, near, faces, c, half, ax, ay, az):
 
 @kernel
 def _sphere_terms(c, r):
+    """b and b^2 - A/C of a sphere: with o = -c, C = |o|^2 - r^2, B = o.d, A = d.d."""
     power = c[0] * c[0] + c[1] * c[1] + c[2] * c[2] - r * r
     if abs(power) < _TINY:
         power = _TINY
