@@ -21,6 +21,7 @@ from safetransfer import settings_io
 from safetransfer.errors import SafeTransferError, SettingError, UnknownNameError
 
 BENCHMARKS = ("camera", "env", "train")
+STAGES = ("pretrained", "finetuned", "scratch", "unconstrained", "no_feedback")
 VIEWS = ("first", "behind", "both")
 GOES_ON = "The same command goes on from where it was last kept."
 
@@ -379,7 +380,10 @@ def _evaluate_options(parser: argparse.ArgumentParser, argv: Sequence[str]) -> N
         help="episodes from the start line (default: 50)",
     )
     parser.add_argument(
-        "--seed", metavar="INT", type=int, default=12345, help="seed (default: 12345)"
+        "--seed",
+        metavar="INT",
+        type=int,
+        help="seed of the hallways (default: one that no training uses)",
     )
     _add_mocap(parser)
     _add_json(parser)
@@ -390,10 +394,11 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     clips = _mocap(arguments)
 
     def measure() -> dict[str, Any]:
-        from safetransfer.training.evaluate import evaluate_checkpoint
+        from safetransfer.training.evaluate import EVALUATION_SEED, evaluate_checkpoint
 
+        seed = EVALUATION_SEED if arguments.seed is None else arguments.seed
         return evaluate_checkpoint(
-            arguments.agent, arguments.env, arguments.episodes, arguments.seed, mocap=clips
+            arguments.agent, arguments.env, arguments.episodes, seed, mocap=clips
         )
 
     _measure(arguments, measure)
@@ -413,7 +418,26 @@ def _bench(arguments: argparse.Namespace) -> None:
     )
 
 
-# ---------------------------------------------------------------- report, watch, mocap
+# ---------------------------------------------------------------- keep, report, watch, mocap
+
+
+def _keep_options(parser: argparse.ArgumentParser, argv: Sequence[str]) -> None:
+    parser.add_argument("run", metavar="RUN", help="directory of a training run")
+    parser.add_argument("directory", metavar="DIR", help="where to keep its agent")
+    parser.add_argument(
+        "--stage",
+        metavar="{" + ",".join(STAGES) + "}",
+        default="pretrained",
+        help="what the agent is, in the list agents.json beside DIR (default: pretrained)",
+    )
+
+
+def _keep(arguments: argparse.Namespace) -> None:
+    if arguments.stage not in STAGES:
+        raise UnknownNameError("stage", arguments.stage, STAGES)
+    from safetransfer.training.keep import keep
+
+    print(json.dumps(keep(arguments.run, arguments.directory, arguments.stage), indent=1))
 
 
 def _report_options(parser: argparse.ArgumentParser, argv: Sequence[str]) -> None:
@@ -526,6 +550,12 @@ COMMANDS = {
         "measure return, cost and length of an agent",
         _evaluate_options,
         _evaluate,
+    ),
+    "keep": Command(
+        "RUN DIR [--stage NAME]",
+        "copy a trained agent, its log and configuration, without what only resuming needs",
+        _keep_options,
+        _keep,
     ),
     "report": Command(
         "DIR [--out FILE]", "write the page about a transfer", _report_options, _report

@@ -11,7 +11,7 @@ class SafeTransferError(Exception):
 
 
 class UnknownNameError(SafeTransferError, ValueError):
-    """A name (environment, robot, preset, setting, ...) that does not exist; lists the known ones."""
+    """A name (of an environment, preset, setting, ...) that does not exist; lists the known."""
 
     def __init__(self, kind: str, name: str, known: Iterable[str]):
         names = list(known)
@@ -26,7 +26,7 @@ class SettingError(SafeTransferError, ValueError):
 
 
 class ClipError(SafeTransferError, ValueError):
-    """A motion-capture file that cannot be read; names the file and, where there is one, the line."""
+    """A motion-capture file that cannot be read; names the file and, if there is one, the line."""
 
 
 class CheckpointError(SafeTransferError):

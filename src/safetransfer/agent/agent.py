@@ -336,7 +336,7 @@ class Agent:
             self.multiplier.load_state_dict(state["multiplier"])
         if level >= 3 and "critic_optimiser" not in state:
             raise CheckpointError(
-                "this kept agent has no optimiser states: it can be fine-tuned, but not gone on with"
+                "this kept agent has no optimiser states: carry over at most its multiplier"
             )
         if level >= 3:
             self.critic_optimiser.load_state_dict(state["critic_optimiser"])

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import platform
 import time
 from typing import Any
 
@@ -12,6 +10,7 @@ import numpy as np
 
 from safetransfer.benchmarks.mujoco_scene import reference_depth, reference_model
 from safetransfer.envs.camera import Camera, Scene
+from safetransfer.training.machine import describe_machine, versions
 
 __all__ = ["SCENES", "make_scene", "run"]
 
@@ -165,20 +164,5 @@ def run(num_scenes: int = 64, repeats: int = 15, seed: int = 0) -> dict[str, Any
             "reference_us": round(reference * 1e6, 1),
             "ratio": round(reference / ours, 1),
         }
-    result["machine"] = _machine()
+    result["machine"] = describe_machine() | versions()
     return result
-
-
-def _machine() -> dict[str, Any]:
-    name = platform.processor() or platform.machine()
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as lines:
-            name = next((x.split(":", 1)[1].strip() for x in lines if x[:10] == "model name"), name)
-    except OSError:
-        pass
-    return {
-        "cpu": name,
-        "cores": os.cpu_count(),
-        "python": platform.python_version(),
-        "mujoco": mujoco.__version__,
-    }

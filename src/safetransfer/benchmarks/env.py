@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from mujoco.batch import Batch
 
-from safetransfer.benchmarks.camera import _machine
 from safetransfer.envs.hallway import HallwayVectorEnv
 from safetransfer.envs.registration import env_names, parse_env_name
 from safetransfer.envs.settings import HallwaySettings
+from safetransfer.training.machine import describe_machine, versions
 
 _STATE = ("qpos", "qvel", "qacc_warmstart", "ctrl", "mocap_pos", "mocap_quat")
 
@@ -31,7 +31,7 @@ def run(num_envs: int = 64, windows: int = 9, steps: int = 25) -> dict[str, Any]
     result: dict[str, Any] = {
         name: _measure(name, num_envs, windows, steps) for name in env_names()
     }
-    result["machine"] = _machine()
+    result["machine"] = describe_machine() | versions()
     return result
 
 

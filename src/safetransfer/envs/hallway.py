@@ -133,7 +133,7 @@ class HallwayVectorEnv(VectorEnv):
 
     @property
     def mocap(self) -> dict[str, Any] | None:
-        """What clips the people move by (`ClipLibrary.describe`); None where there are no people."""
+        """What clips the people move by (`ClipLibrary.describe`); None without people."""
         crowd = getattr(self.course, "crowd", None)
         return None if crowd is None else crowd.library.describe()
 

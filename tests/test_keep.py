@@ -1,0 +1,66 @@
+"""Keeping an agent: small, complete enough to act and be fine-tuned, listed beside its like."""
+
+import json
+
+import pytest
+
+from safetransfer import settings_io
+from safetransfer.cli import main
+from safetransfer.errors import CheckpointError
+from safetransfer.training.evaluate import evaluate_checkpoint
+from safetransfer.training.keep import keep
+from safetransfer.training.loop import train
+from safetransfer.training.settings import preset
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("runs") / "walls"
+    train(preset("smoke"), directory, command="safetransfer train --run walls")
+    return directory
+
+
+def test_a_kept_agent_acts_as_its_run_does_and_is_smaller(run, tmp_path):
+    keep(run, tmp_path / "point-walls", "pretrained")
+    kept = evaluate_checkpoint(tmp_path / "point-walls", "PointPoles", episodes=3)
+    original = evaluate_checkpoint(run, "PointPoles", episodes=3)
+    assert kept["per_episode"] == original["per_episode"]
+    size = (tmp_path / "point-walls" / "checkpoint.pt").stat().st_size
+    assert size < 0.7 * (run / "checkpoint.pt").stat().st_size
+    assert (tmp_path / "point-walls" / "log.jsonl").read_text() == (run / "log.jsonl").read_text()
+
+
+def test_it_can_be_fine_tuned_but_has_no_optimisers(run, tmp_path):
+    keep(run, tmp_path / "kept", "pretrained")
+    settings = settings_io.updated(preset("smoke"), {"env": {"obstacles": "Poles"}})
+    train(settings, tmp_path / "tuned", init=tmp_path / "kept", carry="multiplier")
+    with pytest.raises(CheckpointError, match="no optimiser states"):
+        train(settings, tmp_path / "other", init=tmp_path / "kept", carry="optimisers")
+
+
+def test_the_list_of_agents_and_the_command(run, tmp_path, capsys):
+    assert main(["keep", str(run), str(tmp_path / "b")]) == 0
+    assert main(["keep", str(run), str(tmp_path / "a"), "--stage", "scratch"]) == 0
+    assert main(["keep", str(run), str(tmp_path / "b"), "--stage", "finetuned"]) == 0
+    entries = json.loads((tmp_path / "agents.json").read_text())
+    assert [(e["path"], e["stage"]) for e in entries] == [("a", "scratch"), ("b", "finetuned")]
+    assert entries[0] | {"wall_minutes": 0, "path": ""} == {
+        "robot": "Point", "stage": "scratch", "env": "PointWalls", "seed": 0, "path": "",
+        "wall_minutes": 0, "command": "safetransfer train --run walls",
+    }  # fmt: skip
+    capsys.readouterr()
+    assert main(["keep", str(run), str(tmp_path / "c"), "--stage", "best"]) == 2
+    assert "no_feedback" in capsys.readouterr().err
+    assert main(["keep", str(tmp_path / "nothing"), str(tmp_path / "c")]) == 2
+    assert "no checkpoint at" in capsys.readouterr().err
+
+
+def test_where_the_clips_lay_is_not_kept(run, tmp_path, shared_mocap):
+    settings = settings_io.updated(
+        preset("smoke"), {"env": {"obstacles": "Humanoids", "mocap": str(shared_mocap)}}
+    )
+    train(settings, tmp_path / "people")
+    keep(tmp_path / "people", tmp_path / "kept", "scratch")
+    assert str(shared_mocap) not in (tmp_path / "kept" / "config.json").read_text()
+    config = json.loads((tmp_path / "kept" / "config.json").read_text())
+    assert config["mocap"]["source"] == "directory" and config["mocap"]["clips"] > 10
