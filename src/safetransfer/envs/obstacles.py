@@ -322,6 +322,10 @@ def make_course(settings: HallwaySettings, robot: Robot, num_envs: int) -> Cours
         from safetransfer.envs.humanoids import Humanoids
 
         return Humanoids(settings, robot, num_envs)
+    if settings.obstacles == "Walls" and settings.wall_variety > 0:
+        from safetransfer.envs.varied_walls import VariedWalls
+
+        return VariedWalls(settings, robot, num_envs)
     return {"Walls": Walls, "Poles": Poles, "Empty": Course}[settings.obstacles](
         settings, robot, num_envs
     )

@@ -43,6 +43,11 @@ class HallwaySettings:
     wall_cover_min: float = _setting(0.50, "least share of the width that a wall covers")
     wall_cover_max: float = _setting(0.65, "greatest share of the width that a wall covers")
     wall_jitter: float = _setting(0.5, "a wall is moved by up to this along the hallway, metres")
+    wall_variety: float = _setting(
+        0.0,
+        "share of episodes whose walls are varied: broken into free-standing blocks of random "
+        "width, thickness, height and place (for training only)",
+    )
 
     poles: int = _setting(30, "poles (Poles)")
     pole_radius: float = _setting(0.15, "radius of a pole, metres")
@@ -79,7 +84,8 @@ class HallwaySettings:
         for name in ("start_x", "start_y", "start_heading", "wall_jitter", "pole_gap"):
             value = getattr(self, name)
             self._require(name, math.isfinite(value) and value >= 0, "0 or greater")
-        self._require("start_anywhere", 0 <= self.start_anywhere <= 1, "between 0 and 1")
+        for name in ("start_anywhere", "wall_variety"):
+            self._require(name, 0 <= getattr(self, name) <= 1, "between 0 and 1")
         self._require("start_x", self.start_x <= 1, "at most 1: a wall stands 1.5 m behind")
         self._require("start_y", self.start_y < self.width / 2, "less than half the width")
         self._require(

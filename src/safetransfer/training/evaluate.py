@@ -75,10 +75,15 @@ def load_policy(path: str | Path) -> Policy:
 
 def environment_settings(policy: Policy, env_name: str, **changes: Any) -> HallwaySettings:
     """The hallway that the policy was trained with, but with `env_name`'s robot and obstacles,
-    every episode from the start line."""
+    every episode from the start line and among walls as they are, not varied."""
     robot, obstacles = parse_env_name(env_name)
     return dataclasses.replace(
-        policy.settings.env, robot=robot, obstacles=obstacles, start_anywhere=0.0, **changes
+        policy.settings.env,
+        robot=robot,
+        obstacles=obstacles,
+        start_anywhere=0.0,
+        wall_variety=0.0,
+        **changes,
     )
 
 
