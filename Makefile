@@ -21,13 +21,11 @@ help:
 	@echo "make clean              remove .venv, caches and what the demos wrote"
 
 demo: $(READY)
-	$(BIN)/safetransfer transfer --out demo --agent results/point-walls \
-		--to PointPoles PointHumanoids --no-scratch --finetune-epochs 4
-	$(BIN)/safetransfer report demo
+	$(BIN)/safetransfer transfer --out demo --agent results/point/seed-0/pretrain \
+		--no-scratch --reference results/point --finetune-epochs 2 --episodes 50
 
 demo-from-scratch: $(READY)
-	$(BIN)/safetransfer transfer --out demo-from-scratch --to PointPoles
-	$(BIN)/safetransfer report demo-from-scratch
+	$(BIN)/safetransfer transfer --out demo-from-scratch
 
 test: lint
 	$(BIN)/python -m pytest

@@ -48,7 +48,7 @@ def test_every_stage_is_there(finished):
 def test_the_fine_tuned_agent_started_from_the_pretrained_one(finished):
     out, _, _ = finished
     config = json.loads((out / "seed-0" / "finetune-PointPoles" / "config.json").read_text())
-    assert config["init"] == {"checkpoint": "pretrain", "carry": "multiplier"}
+    assert config["init"] == {"checkpoint": "pretrain", "carry": "weights"}
     # Its constraint is on from the first update; from scratch it has the preset's warm-up.
     assert config["settings"]["agent"]["constraint_warmup"] == 0
     scratch = json.loads((out / "seed-0" / "scratch-PointPoles" / "config.json").read_text())

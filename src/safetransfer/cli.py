@@ -308,7 +308,8 @@ def _transfer_options(parser: argparse.ArgumentParser, argv: Sequence[str]) -> N
         metavar="NAME=VALUE",
         nargs="+",
         default=[],
-        help="settings that are otherwise after the move, such as agent.lr=1e-4",
+        help="settings that are otherwise after the move, such as agent.lr=1e-4 "
+        "(default: agent.multiplier_init=1)",
     )
     parser.add_argument(
         "--no-scratch",
@@ -352,7 +353,7 @@ def _transfer(arguments: argparse.Namespace) -> None:
         films=arguments.films,
         agent=arguments.agent,
         reference=arguments.reference,
-        finetune=_assignments(settings, arguments.finetune_with),
+        finetune=_assignments(settings, arguments.finetune_with) or TransferPlan().finetune,
     )
     print(run_transfer(arguments.out, plan, settings, command=arguments.command_line))
 

@@ -19,6 +19,7 @@ from safetransfer.errors import CheckpointError, SettingError
 from safetransfer.report.statistics import bootstrap_mean
 from safetransfer.training import checkpoint
 from safetransfer.training.build import make_env, shapes_of
+from safetransfer.training.machine import cores
 from safetransfer.training.settings import Settings
 
 # Far from the seeds of training, which users count from zero.
@@ -163,15 +164,24 @@ def evaluate_checkpoint(
     *,
     deterministic: bool = True,
     mocap: str | None = None,
-    threads: int = 1,
+    threads: int | None = None,
 ) -> dict[str, Any]:
-    """Evaluate a kept agent in a hallway; `summary` with every episode beside it."""
+    """Evaluate a kept agent in a hallway; `summary` with every episode beside it.
+
+    `mocap` is the folder of clips that people move by; `threads` (default: all cores) step the
+    hallways, with the same result for any number.
+    """
     torch.set_num_threads(1)
     policy = load_policy(path)
     # The clips are this machine's, wherever the agent was trained.
     env_settings = environment_settings(policy, env_name, mocap=mocap)
     per_episode = evaluate(
-        policy, env_settings, episodes, seed, threads=threads, deterministic=deterministic
+        policy,
+        env_settings,
+        episodes,
+        seed,
+        threads=threads or cores(),
+        deterministic=deterministic,
     )
     return summary(env_name, per_episode) | {
         "per_episode": per_episode,

@@ -20,11 +20,11 @@ class TrainSettings:
     """Training on one machine: how much of what, and what is kept."""
 
     seed: int = _f(0, "seed of everything random")
-    epochs: int = _f(26, "epochs to train for")
+    epochs: int = _f(10, "epochs to train for")
     epoch_updates: int = _f(500, "updates in an epoch")
-    num_envs: int = _f(32, "hallways stepped together")
-    collect_decisions: int = _f(8, "decisions per hallway between exchanges of weights and data")
-    decisions_per_update: float = _f(64.0, "decisions collected per update, kept exactly")
+    num_envs: int = _f(64, "hallways stepped together")
+    collect_decisions: int = _f(16, "decisions per hallway between exchanges of weights and data")
+    decisions_per_update: float = _f(128.0, "decisions collected per update, kept exactly")
     learning_starts: int = _f(4000, "decisions collected before the first update")
     replay_size: int = _f(200_000, "decisions held by the replay")
     replay_stride: int = _f(4, "decisions between stored hidden states")
