@@ -64,3 +64,25 @@ def test_where_the_clips_lay_is_not_kept(run, tmp_path, shared_mocap):
     assert str(shared_mocap) not in (tmp_path / "kept" / "config.json").read_text()
     config = json.loads((tmp_path / "kept" / "config.json").read_text())
     assert config["mocap"]["source"] == "directory" and config["mocap"]["clips"] > 10
+
+
+def test_a_transfer_is_kept_whole_but_small(tmp_path):
+    from safetransfer.experiments.transfer import TransferPlan, run_transfer
+    from safetransfer.report.page import write_report
+
+    plan = TransferPlan(
+        to=("PointPoles",), pretrain_epochs=1, finetune_epochs=1, episodes=2, films=False
+    )
+    settings = settings_io.updated(preset("smoke"), {"env": {"mocap": str(tmp_path)}})
+    run_transfer(tmp_path / "out", plan, settings, say=lambda text: None)
+    agents = keep(tmp_path / "out", tmp_path / "results" / "point")
+    assert agents == [tmp_path / "results" / "point" / "seed-0" / "pretrain"]
+    entries = json.loads((tmp_path / "results" / "point" / "agents.json").read_text())
+    assert [e["path"] for e in entries] == ["seed-0/pretrain"]
+    page = write_report(tmp_path / "results" / "point").read_text()
+    # The same runs give the same table.
+    table = page[page.index("<table") : page.index("</table>")]
+    assert table in write_report(tmp_path / "out").read_text()
+    kept = [p for p in (tmp_path / "results").rglob("*") if p.is_file()]
+    assert len([p for p in kept if p.name == "checkpoint.pt"]) == 1
+    assert not any(str(tmp_path) in p.read_text() for p in kept if p.suffix in (".json", ".jsonl"))

@@ -21,7 +21,6 @@ from safetransfer import settings_io
 from safetransfer.errors import SafeTransferError, SettingError, UnknownNameError
 
 BENCHMARKS = ("camera", "env", "train")
-STAGES = ("pretrained", "finetuned", "scratch", "unconstrained", "no_feedback")
 VIEWS = ("first", "behind", "both")
 GOES_ON = "The same command goes on from where it was last kept."
 
@@ -423,22 +422,25 @@ def _bench(arguments: argparse.Namespace) -> None:
 
 
 def _keep_options(parser: argparse.ArgumentParser, argv: Sequence[str]) -> None:
-    parser.add_argument("run", metavar="RUN", help="directory of a training run")
-    parser.add_argument("directory", metavar="DIR", help="where to keep its agent")
+    from safetransfer.training.keep import STAGES
+
+    parser.add_argument("source", metavar="RUN", help="directory of a training run or a transfer")
+    parser.add_argument("directory", metavar="DIR", help="where to keep its agent, or agents")
     parser.add_argument(
         "--stage",
         metavar="{" + ",".join(STAGES) + "}",
         default="pretrained",
-        help="what the agent is, in the list agents.json beside DIR (default: pretrained)",
+        help="what the agent of a run is, in the list agents.json beside DIR (default: pretrained)",
     )
 
 
 def _keep(arguments: argparse.Namespace) -> None:
+    from safetransfer.training.keep import STAGES, keep
+
     if arguments.stage not in STAGES:
         raise UnknownNameError("stage", arguments.stage, STAGES)
-    from safetransfer.training.keep import keep
-
-    print(json.dumps(keep(arguments.run, arguments.directory, arguments.stage), indent=1))
+    for path in keep(arguments.source, arguments.directory, arguments.stage):
+        print(path)
 
 
 def _report_options(parser: argparse.ArgumentParser, argv: Sequence[str]) -> None:
@@ -554,7 +556,7 @@ COMMANDS = {
     ),
     "keep": Command(
         "RUN DIR [--stage NAME]",
-        "copy a trained agent, its log and configuration, without what only resuming needs",
+        "keep trained agents, logs and configurations, without what only resuming needs",
         _keep_options,
         _keep,
     ),

@@ -1,9 +1,14 @@
-"""Keeping a trained agent: its weights, log and configuration, without what only resuming needs."""
+"""Keeping trained agents: weights, log and configuration, without what only resuming needs.
+
+Kept files name no folder of the machine they were made on: which clips people moved by is in
+config.json under "mocap", where those clips lay is left out.
+"""
 
 from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,54 +17,89 @@ from safetransfer.errors import CheckpointError, SettingError
 from safetransfer.training import checkpoint, logs
 
 AGENTS = "agents.json"
+PLAN = "transfer.json"
+CONFIG = "config.json"
+STAGES = ("pretrained", "finetuned", "scratch", "unconstrained", "no_feedback")
 _KEPT = ("networks", "normaliser", "q_target", "log_alpha", "multiplier", "updates")
 
 
-def keep(run_dir: str | Path, destination: str | Path, stage: str) -> dict[str, Any]:
-    """Copy a run's agent to `destination` and list it in agents.json of the directory above.
+def keep(source: str | Path, destination: str | Path, stage: str = "pretrained") -> list[Path]:
+    """Keep a run, or a whole transfer, at `destination`; list its agents in agents.json.
 
-    The copy can act and be fine-tuned; optimisers, open episodes and replay are left out.
+    A kept agent can act and be fine-tuned; optimisers, open episodes and replay are left out. Of a
+    transfer are kept the plan, every log, configuration and evaluation, and the pre-trained agents.
 
     Args:
-        run_dir: a finished or stopped run.
-        destination: the agent's directory, such as results/point-walls.
-        stage: "pretrained", "finetuned", "scratch", "unconstrained" or "no_feedback".
+        source: directory of a run or of a transfer.
+        destination: where to; agents.json is in the directory above a run's, within a transfer's.
+        stage: what a run's agent is, one of STAGES.
 
     Returns:
-        The agent's entry in agents.json.
+        The directories of the kept agents.
 
     Raises:
-        CheckpointError: the run has no checkpoint.
-        SettingError: the agents.json there is not a list.
+        CheckpointError: a run has no checkpoint that can be read.
+        SettingError: the agents.json there is not a list of agents.
     """
-    run_dir, destination = Path(run_dir), Path(destination)
+    source, destination = Path(source), Path(destination)
+    if not (source / PLAN).exists():
+        _keep_agent(source, destination, destination.parent, stage)
+        return [destination]
+    plan = settings_io.read_file(source / PLAN)
+    plan["settings"]["env"]["mocap"] = None
+    agents = []
+    for run_dir in sorted(p.parent for p in source.glob(f"seed-*/*/{CONFIG}")):
+        to = destination / run_dir.relative_to(source)
+        if run_dir.name == "pretrain":
+            _keep_agent(run_dir, to, destination, "pretrained")
+            agents.append(to)
+        else:
+            _keep_log(run_dir, to)
+    for evaluation in sorted(source.glob("seed-*/evaluations/*.json")):
+        to = destination / evaluation.relative_to(source)
+        to.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(evaluation, to)
+    settings_io.write_json(destination / PLAN, plan)
+    return agents
+
+
+def _keep_log(run_dir: Path, destination: Path) -> dict[str, Any]:
+    """Copy log and configuration; returns the configuration."""
+    config = settings_io.read_file(run_dir / CONFIG)
+    config["settings"]["env"]["mocap"] = None
+    destination.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(run_dir / logs.FILE_NAME, destination / logs.FILE_NAME)
+    settings_io.write_json(destination / CONFIG, config)
+    return config
+
+
+def _keep_agent(run_dir: Path, destination: Path, listed_in: Path, stage: str) -> None:
     payload = checkpoint.load(run_dir)
     try:
         agent = {name: payload["agent"][name] for name in _KEPT}
         kept = {name: payload[name] for name in ("settings", "shapes", "counters")}
     except KeyError as error:
         raise CheckpointError(f"{run_dir} is not a training run: it has no {error}") from error
-    # Where the clips lay is of that machine; config.json says which clips they were.
-    config = settings_io.read_file(run_dir / "config.json")
-    kept["settings"]["env"]["mocap"] = config["settings"]["env"]["mocap"] = None
-    destination.mkdir(parents=True, exist_ok=True)
+    kept["settings"]["env"]["mocap"] = None
+    config = _keep_log(run_dir, destination)
     checkpoint.save(destination / checkpoint.FILE_NAME, kept | {"agent": agent})
-    shutil.copyfile(run_dir / logs.FILE_NAME, destination / logs.FILE_NAME)
-    settings_io.write_json(destination / "config.json", config)
-    settings = kept["settings"]
+    env = kept["settings"]["env"]
     entry = {
-        "robot": settings["env"]["robot"],
+        "robot": env["robot"],
         "stage": stage,
-        "env": settings["env"]["robot"] + settings["env"]["obstacles"],
-        "seed": settings["train"]["seed"],
-        "path": destination.name,
+        "env": env["robot"] + env["obstacles"],
+        "seed": kept["settings"]["train"]["seed"],
+        "path": destination.relative_to(listed_in).as_posix(),
         "wall_minutes": round(kept["counters"]["wall_s"] / 60.0, 1),
         "command": config.get("command"),
     }
-    index = destination.parent / AGENTS
+    _list(listed_in / AGENTS, entry)
+
+
+def _list(index: Path, entry: Mapping[str, Any]) -> None:
+    """Add an entry to a list of agents, in place of an earlier one of the same path."""
     entries = json.loads(index.read_text()) if index.exists() else []
     if not isinstance(entries, list):
         raise SettingError(f"{index} should hold a list of agents")
-    entries = [e for e in entries if e.get("path") != entry["path"]] + [entry]
+    entries = [e for e in entries if e.get("path") != entry["path"]] + [dict(entry)]
     index.write_text(json.dumps(sorted(entries, key=lambda e: e["path"]), indent=1) + "\n")
-    return entry
