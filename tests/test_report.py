@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from safetransfer.cli import main
 from safetransfer.errors import SafeTransferError
 from safetransfer.report.chart import Chart, Line, linear_ticks, log_ticks
 from safetransfer.report.figures import figure_4
@@ -159,6 +160,20 @@ def test_headline_is_the_ratio_of_the_logged_costs(transfer):
         "After the 4,000 steps that fine-tuning took there, learning from scratch had cost 400"
         in text
     )
+
+
+def test_the_markdown_table_says_what_the_page_does(transfer, capsys):
+    assert main(["report", str(transfer), "--markdown"]) == 0
+    out = capsys.readouterr().out
+    rows = [[c.strip() for c in line.strip("|").split("|")] for line in out.splitlines()]
+    by_name = {row[0]: row[1:] for row in rows if len(row) == 6}
+    assert by_name["**P-Poles** zero-shot"][:2] == ["756", "810 (800 to 820)"]
+    assert by_name["**P-Poles** zero-shot"][2:] == ["1,000", "40.0 (30.0 to 50.0)", "0"]
+    assert by_name["**P-Poles** from scratch"][-1] == "800"
+    assert by_name["**P-Humanoids** from scratch"][1] == "not run"
+    # 50 of 800; from scratch had cost 400 after the 4000 steps that fine-tuning took
+    assert "cost 6.2% of what learning there cost (12.5% of" in out
+    assert not (transfer / "report.html").exists()
 
 
 def test_a_move_that_cost_more_is_said_to_have_cost_more(transfer):

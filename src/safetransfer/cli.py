@@ -446,11 +446,19 @@ def _keep(arguments: argparse.Namespace) -> None:
 def _report_options(parser: argparse.ArgumentParser, argv: Sequence[str]) -> None:
     parser.add_argument("directory", metavar="DIR", help="directory of a transfer")
     parser.add_argument("--out", metavar="FILE", help="the page (default: DIR/report.html)")
+    parser.add_argument(
+        "--markdown", action="store_true", help="print its table as Markdown, and write no page"
+    )
 
 
 def _report(arguments: argparse.Namespace) -> None:
+    from safetransfer.report.markdown import markdown_table
     from safetransfer.report.page import write_report
+    from safetransfer.report.runs import read_transfer
 
+    if arguments.markdown:
+        print(markdown_table(read_transfer(arguments.directory)))
+        return
     print(write_report(arguments.directory, out=arguments.out))
 
 
@@ -561,7 +569,7 @@ COMMANDS = {
         _keep,
     ),
     "report": Command(
-        "DIR [--out FILE]", "write the page about a transfer", _report_options, _report
+        "DIR [--out FILE | --markdown]", "write the page about a transfer", _report_options, _report
     ),
     "watch": Command(
         "AGENT --env NAME --out FILE [options]", "film an agent", _watch_options, _watch
