@@ -235,3 +235,12 @@ def test_paper_preset_has_the_parameters_of_table_2():
         "Q MLP": "3.5e5",
         "Total": "2.1e6",
     }
+
+
+def test_learning_rates_fall_linearly_to_their_end():
+    agent = agent_of(lr=1e-3, lr_encoder=4e-4, lr_end=0.2)
+    agent.anneal(0.5)  # 1 - 0.8 / 2 = 0.6
+    rates = [g["lr"] for g in agent.critic_optimiser.param_groups]
+    assert rates == pytest.approx([2.4e-4, 6e-4])
+    agent.anneal(2.0)
+    assert agent.policy_optimiser.param_groups[0]["lr"] == pytest.approx(2e-4)

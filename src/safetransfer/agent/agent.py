@@ -151,15 +151,15 @@ class Agent:
         self.policy_optimiser = torch.optim.Adam(groups, fused=True)
         self.alpha_optimiser = torch.optim.Adam([self.log_alpha], lr=s.lr_alpha)
 
-    def _set_learning_rates(self) -> None:
+    def anneal(self, share: float) -> None:
+        """Set the networks' learning rates as they are after `share` (0 to 1) of the run."""
         s = self.settings
-        self.critic_optimiser.param_groups[0]["lr"] = s.lr_encoder
-        self.critic_optimiser.param_groups[1]["lr"] = s.lr
-        for group, lr in zip(
-            self.policy_optimiser.param_groups, (s.lr, s.lr_encoder), strict=False
-        ):
-            group["lr"] = lr
-        self.alpha_optimiser.param_groups[0]["lr"] = s.lr_alpha
+        left = 1.0 - (1.0 - s.lr_end) * min(max(share, 0.0), 1.0)
+        self.critic_optimiser.param_groups[0]["lr"] = s.lr_encoder * left
+        self.critic_optimiser.param_groups[1]["lr"] = s.lr * left
+        policy = self.policy_optimiser.param_groups  # the heads, and the policy's own encoder
+        for group, lr in zip(policy, (s.lr, s.lr_encoder), strict=False):
+            group["lr"] = lr * left
 
     @property
     def alpha(self) -> float:
@@ -342,7 +342,9 @@ class Agent:
             self.critic_optimiser.load_state_dict(state["critic_optimiser"])
             self.policy_optimiser.load_state_dict(state["policy_optimiser"])
             self.alpha_optimiser.load_state_dict(state["alpha_optimiser"])
-            self._set_learning_rates()  # those of these settings, not of the checkpoint's
+            # Learning rates are those of these settings, not of the checkpoint's.
+            self.anneal(0.0)
+            self.alpha_optimiser.param_groups[0]["lr"] = self.settings.lr_alpha
         if carry is None:
             self.generator.set_state(state["generator"])
             self.updates = int(state["updates"])

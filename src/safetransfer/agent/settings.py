@@ -61,6 +61,9 @@ class AgentSettings:
     # Optimisation
     lr: float = _f(5e-4, "Adam's learning rate of the heads and the policy")
     lr_encoder: float = _f(5e-4, "Adam's learning rate of convolutions and GRU")
+    lr_end: float = _f(
+        0.1, "share of lr and lr_encoder left at the run's end, falling linearly (1: constant)"
+    )
     lr_alpha: float = _f(1e-3, "Adam's learning rate of log alpha")
     batch_size: int = _f(32, "sequences in an update")
     horizon: int = _f(12, "steps of a sequence, through all of which gradients flow")
@@ -83,5 +86,7 @@ class AgentSettings:
                 raise SettingError(
                     f"agent.{name} is {getattr(self, name)}; it must not be negative"
                 )
+        if not 0.0 < self.lr_end <= 1.0:
+            raise SettingError(f"agent.lr_end is {self.lr_end}; it must be in (0, 1]")
         if not self.mlp or min(self.mlp) < 1:
             raise SettingError(f"agent.mlp is {self.mlp}; it needs one width or more, each above 0")

@@ -250,6 +250,7 @@ class Run:
                 self.counters["credit"] -= due
             future = workers.submit(self._collect) if t.threads > 1 else _done(self._collect())
             learn_started = time.perf_counter()
+            agent.anneal(agent.updates / (t.epochs * t.epoch_updates))
             for _ in range(due):
                 self._update(meter)
             learned = time.perf_counter()

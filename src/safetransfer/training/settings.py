@@ -26,7 +26,7 @@ class TrainSettings:
     collect_decisions: int = _f(16, "decisions per hallway between exchanges of weights and data")
     decisions_per_update: float = _f(128.0, "decisions collected per update, kept exactly")
     learning_starts: int = _f(4000, "decisions collected before the first update")
-    replay_size: int = _f(200_000, "decisions held by the replay")
+    replay_size: int = _f(500_000, "decisions held by the replay")
     replay_stride: int = _f(4, "decisions between stored hidden states")
     cost_window: int = _f(20_000, "environment steps over which the multiplier's cost is measured")
     threads: int = _f(2, "1: collect and learn in turn; 2 or more: overlap them")
@@ -92,6 +92,7 @@ def paper() -> Settings:
         normalise_objective=False,
         lr=3e-4,
         lr_encoder=3e-4,
+        lr_end=1.0,
         batch_size=256,
         horizon=30,
     )
