@@ -1,5 +1,6 @@
 """Training as a user meets it: it learns, it can be killed and goes on, it can be repeated."""
 
+import errno
 import json
 import os
 import signal
@@ -204,3 +205,18 @@ def test_checkpoint_of_something_else_is_refused(tmp_path):
     with pytest.raises(CheckpointError, match="no 'agent'"):
         train(smoke(), tmp_path / "run", init=path)
     assert not Path(tmp_path / "run" / "checkpoint.pt").exists()
+
+
+def test_a_full_disk_while_logging_names_the_last_checkpoint(tmp_path, monkeypatch):
+    from safetransfer.training import logs
+
+    train(smoke(), tmp_path)
+    settings = smoke(train__epochs=4)
+
+    def full(self, row):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(logs.RunLog, "write", full)
+    with pytest.raises(TrainingError, match=r"No space left .* last good checkpoint is"):
+        train(settings, tmp_path)
+    assert checkpoint.load(tmp_path)["counters"]["epoch"] == 2

@@ -220,7 +220,7 @@ class Run:
                 while self.counters["epoch"] < t.epochs:
                     row = self._epoch(workers, interrupts)
                     if row is not None:
-                        log.write(row)
+                        self._log(log, row)
                         progress.update(row)
                         if on_row:
                             on_row(row)
@@ -233,6 +233,19 @@ class Run:
                 return log.rows[-1] if log.rows else {}
         finally:
             self.env.close()
+
+    def _log(self, log: RunLog, row: dict[str, Any]) -> None:
+        try:
+            log.write(row)
+        except OSError as error:
+            raise TrainingError(
+                f"could not write {log.path}: {error.strerror or error}; {self._last_checkpoint()}"
+            ) from error
+
+    def _last_checkpoint(self) -> str:
+        if self.path.exists():
+            return f"the last good checkpoint is {self.path}"
+        return "there is no checkpoint yet"
 
     def _epoch(self, workers: ThreadPoolExecutor, interrupts: _Interrupts) -> dict[str, Any] | None:
         """Iterate until the epoch's updates are made; its row, or None when interrupted."""
@@ -316,15 +329,11 @@ class Run:
         report = self.run_dir / "not_a_number.json"
         document = {"updates": self.agent.updates, "metrics": metrics, "batch": _statistics(batch)}
         report.write_text(json.dumps(document, indent=1) + "\n")
-        last = (
-            f"the last good checkpoint is {self.path}"
-            if self.path.exists()
-            else ("there is no checkpoint yet")
-        )
         losses = ", ".join(f"{k} {metrics[k]}" for k in ("loss_q", "loss_qc", "loss_pi"))
         raise TrainingError(
             f"update {self.agent.updates + 1}: a loss is not a finite number ({losses}). The "
-            f"batch's statistics are in {report}; {last}. A lower agent.lr often helps"
+            f"batch's statistics are in {report}; {self._last_checkpoint()}. A lower agent.lr often "
+            "helps"
         )
 
 
