@@ -332,8 +332,8 @@ class Run:
         losses = ", ".join(f"{k} {metrics[k]}" for k in ("loss_q", "loss_qc", "loss_pi"))
         raise TrainingError(
             f"update {self.agent.updates + 1}: a loss is not a finite number ({losses}). The "
-            f"batch's statistics are in {report}; {self._last_checkpoint()}. A lower agent.lr often "
-            "helps"
+            f"batch's statistics are in {report}; {self._last_checkpoint()}. A lower agent.lr "
+            "often helps"
         )
 
 
