@@ -59,10 +59,11 @@ def test_where_the_clips_lay_is_not_kept(run, tmp_path, shared_mocap):
     settings = settings_io.updated(
         preset("smoke"), {"env": {"obstacles": "Humanoids", "mocap": str(shared_mocap)}}
     )
-    train(settings, tmp_path / "people")
+    train(settings, tmp_path / "people", command=f"safetransfer train --mocap {shared_mocap} -x")
     keep(tmp_path / "people", tmp_path / "kept", "scratch")
     assert str(shared_mocap) not in (tmp_path / "kept" / "config.json").read_text()
     config = json.loads((tmp_path / "kept" / "config.json").read_text())
+    assert config["command"] == "safetransfer train --mocap cmu_mocap -x"
     assert config["mocap"]["source"] == "directory" and config["mocap"]["clips"] > 10
 
 
@@ -77,8 +78,8 @@ def test_a_transfer_is_kept_whole_but_small(tmp_path):
     run_transfer(tmp_path / "out", plan, settings, say=lambda text: None)
     agents = keep(tmp_path / "out", tmp_path / "results" / "point")
     assert agents == [tmp_path / "results" / "point" / "seed-0" / "pretrain"]
-    entries = json.loads((tmp_path / "results" / "point" / "agents.json").read_text())
-    assert [e["path"] for e in entries] == ["seed-0/pretrain"]
+    entries = json.loads((tmp_path / "results" / "agents.json").read_text())
+    assert [e["path"] for e in entries] == ["point/seed-0/pretrain"]
     page = write_report(tmp_path / "results" / "point").read_text()
     # The same runs give the same table.
     table = page[page.index("<table") : page.index("</table>")]

@@ -32,8 +32,10 @@ def test_proportional_and_derivative_terms():
     assert multiplier.step(0.11) == pytest.approx(0.05 + 0.2)
     # integral 0.05 + 0.5 * 0.2 = 0.15; kp 2 * 0.2; kd 10 * (0.21 - 0.11)
     assert multiplier.step(0.21) == pytest.approx(0.15 + 0.4 + 1.0)
+    # the same measurement again keeps its derivative: integral 0.25
+    assert multiplier.step(0.21) == pytest.approx(0.25 + 0.4 + 1.0)
     # a falling cost gives no negative derivative
-    assert multiplier.step(0.01) == pytest.approx(0.15)
+    assert multiplier.step(0.01) == pytest.approx(0.25)
 
 
 def test_upper_bound_and_state():

@@ -139,3 +139,20 @@ def test_state_round_trip_and_size():
         smaller.load_state_dict(replay.state_dict())
     predicted = replay_bytes(SHAPES, replay.size * 2, 3, 2)
     assert abs(replay.nbytes - predicted) <= 0.05 * predicted
+
+
+def test_experience_of_another_world_does_not_join_open_episodes():
+    feed = Feed([50, 50])  # long enough to be open when the contents are stored
+    replay = replay_of(feed, capacity=400, chunks=4)
+    seam = feed.count.copy()
+    replay.close_episodes()
+    feed.count += 1000  # the new run starts elsewhere
+    feed.age[:] = 0
+    for _ in range(4):
+        replay.add(feed.chunk(7))
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        batch = replay.sample(16, rng)
+        x = batch.obs["proprio"][..., 0].numpy()
+        assert (np.diff(x, axis=0)[batch.valid.numpy()] == 1).all()
+    assert seam.max() < 100

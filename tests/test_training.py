@@ -1,6 +1,5 @@
 """Training as a user meets it: it learns, it can be killed and goes on, it can be repeated."""
 
-import errno
 import json
 import os
 import signal
@@ -211,12 +210,55 @@ def test_a_full_disk_while_logging_names_the_last_checkpoint(tmp_path, monkeypat
     from safetransfer.training import logs
 
     train(smoke(), tmp_path)
-    settings = smoke(train__epochs=4)
+    opened = logs.RunLog.__init__
 
-    def full(self, row):
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    def on_a_full_disk(self, *args, **kwargs):
+        opened(self, *args, **kwargs)
+        self._file.close()
+        # The system's own: every write fails with ENOSPC.
+        self._file = open("/dev/full", "a")  # noqa: SIM115
 
-    monkeypatch.setattr(logs.RunLog, "write", full)
+    monkeypatch.setattr(logs.RunLog, "__init__", on_a_full_disk)
     with pytest.raises(TrainingError, match=r"No space left .* last good checkpoint is"):
-        train(settings, tmp_path)
+        train(smoke(train__epochs=4), tmp_path)
     assert checkpoint.load(tmp_path)["counters"]["epoch"] == 2
+
+
+def test_a_gradient_that_is_not_finite_changes_nothing(tmp_path):
+    settings = smoke()
+    train(settings, tmp_path)
+    settings.train.epochs = 3
+    run = Run(settings, tmp_path)
+    run.agent.networks.q.biases[-1].register_hook(lambda gradient: gradient * float("inf"))
+    before = [p.detach().clone() for p in run.agent.networks.parameters()]
+    with pytest.raises(TrainingError, match="not finite"):
+        run.go("poisoned", None)
+    after = list(run.agent.networks.parameters())
+    assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [
+        ({"train__learning_starts": 8001, "train__replay_size": 8002}, "even rings"),
+        ({"train__learning_starts": 20}, "too few for one sequence"),
+        ({"train__replay_size": 2**40, "train__learning_starts": 400}, "GiB of memory"),
+    ],
+)
+def test_runs_that_could_never_learn_are_refused_at_once(tmp_path, changes, complaint):
+    with pytest.raises(SettingError, match=complaint):
+        train(smoke(**changes), tmp_path)
+
+
+def test_going_on_keeps_what_was_recorded_of_the_beginning(tmp_path):
+    train(smoke(), tmp_path / "walls")
+    settings = smoke(env__obstacles="Poles")
+    train(settings, tmp_path / "poles", init=tmp_path / "walls", command="the first")
+    settings.train.epochs = 3
+    train(settings, tmp_path / "poles", command="the second")
+    config = json.loads((tmp_path / "poles" / "config.json").read_text())
+    assert config["init"] == {"checkpoint": "walls", "carry": "weights"}
+    assert config["command"] == "the first"
+    (tmp_path / "poles" / "checkpoint.pt").unlink()  # killed before its first checkpoint
+    with pytest.raises(SettingError, match="began from"):
+        train(settings, tmp_path / "poles")

@@ -6,6 +6,7 @@ import shutil
 
 import pytest
 
+from safetransfer import settings_io
 from safetransfer.errors import CheckpointError, SettingError, UnknownNameError
 from safetransfer.experiments.transfer import TransferPlan, run_transfer
 from safetransfer.training import checkpoint
@@ -61,12 +62,16 @@ def test_again_does_nothing_and_an_interrupted_one_goes_on(finished, tmp_path):
     said = []
     run_transfer(out, PLAN, preset("smoke"), say=said.append)
     assert said == []
-    # Killed while fine-tuning among people: the log is one row ahead of the checkpoint.
+    # Killed while fine-tuning among people, between the last row of the log and its checkpoint.
     half = tmp_path / "half"
     shutil.copytree(out, half)
     for name in ("scratch-PointHumanoids", "films", "evaluations"):
         shutil.rmtree(half / "seed-0" / name)
-    (half / "seed-0" / "finetune-PointHumanoids" / "checkpoint.pt").unlink()
+    tuned = half / "seed-0" / "finetune-PointHumanoids" / "checkpoint.pt"
+    payload = checkpoint.load(tuned)
+    payload["counters"]["epoch"] = 0
+    payload["agent"]["updates"] = 0
+    checkpoint.save(tuned, payload)
     run_transfer(half, PLAN, preset("smoke"), say=said.append)
     assert any("fine-tuning in PointHumanoids" in line for line in said)
     assert not any("pre-training in PointWalls" in line for line in said)
@@ -119,3 +124,54 @@ def test_replay_is_kept_when_it_is_to_be_carried(tmp_path):
     plan = dataclasses.replace(PLAN, to=("PointPoles",), carry="replay", films=False, scratch=False)
     run_transfer(tmp_path, plan, preset("smoke"), say=lambda text: None)
     assert checkpoint.load(tmp_path / "seed-0" / "pretrain")["replay"] is not None
+
+
+def test_an_own_run_takes_the_place_of_a_reference(finished, tmp_path):
+    out, _, _ = finished
+    kept = str(out / "seed-0" / "pretrain")
+    shown = TransferPlan(
+        to=("PointPoles",), finetune_epochs=1, episodes=2, agent=kept, scratch=False, films=False,
+        reference=str(out),
+    )  # fmt: skip
+    run_transfer(tmp_path, shown, preset("smoke"), say=lambda text: None)
+    scratch = tmp_path / "seed-0" / "scratch-PointPoles"
+    assert json.loads((scratch / "reference.json").read_text()) == {"from": out.name}
+    evaluation = tmp_path / "seed-0" / "evaluations" / "scratch-PointPoles.json"
+    assert json.loads(evaluation.read_text())["episodes"] == 4  # the reference's
+    own = dataclasses.replace(shown, scratch=True)
+    run_transfer(tmp_path, own, preset("smoke"), say=lambda text: None)
+    assert not (scratch / "reference.json").exists() and (scratch / "checkpoint.pt").exists()
+    assert json.loads(evaluation.read_text())["episodes"] == 2
+    # From scratch it trained for as long as the kept agent had been.
+    assert len(read_rows(scratch)) == 2
+
+
+def test_an_agent_evaluated_again_after_more_training(finished, tmp_path):
+    out, _, _ = finished
+    again = tmp_path / "again"
+    shutil.copytree(out, again)
+    path = again / "seed-0" / "evaluations" / "finetune-PointPoles.json"
+    document = json.loads(path.read_text())
+    document["trained"]["updates"] = 1
+    path.write_text(json.dumps(document))
+    said = []
+    run_transfer(again, PLAN, preset("smoke"), say=said.append)
+    assert said == ["seed 0: evaluating finetune-PointPoles in PointPoles, 4 episodes"]
+
+
+def test_a_kept_agent_that_saw_the_world_otherwise_is_refused(finished, tmp_path):
+    out, _, _ = finished
+    plan = TransferPlan(to=("PointPoles",), agent=str(out / "seed-0" / "pretrain"), films=False)
+    settings = settings_io.updated(preset("smoke"), {"env": {"action_repeat": 2}})
+    with pytest.raises(SettingError, match=r"env.action_repeat \(4, here 2\)"):
+        run_transfer(tmp_path / "out", plan, settings)
+
+
+def test_more_seeds_join_those_that_are_there(finished, tmp_path):
+    out, _, _ = finished
+    copy = tmp_path / "copy"
+    shutil.copytree(out, copy)
+    more = dataclasses.replace(PLAN, seeds=(1,), to=("PointPoles",), scratch=False, films=False)
+    run_transfer(copy, more, preset("smoke"), say=lambda text: None)
+    plan = json.loads((copy / "transfer.json").read_text())
+    assert plan["seeds"] == [0, 1] and plan["to"] == ["PointPoles", "PointHumanoids"]

@@ -46,9 +46,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SafeTransferError as error:
         return _fail(str(error))
     except OSError as error:
-        if error.filename is None:  # not about a path that the user gave
+        if error.errno is None:  # not of the operating system
             raise
-        return _fail(f"{error.filename}: {error.strerror}")
+        about = f"{error.filename}: " if error.filename else ""
+        return _fail(f"{about}{error.strerror}")
     except KeyboardInterrupt:
         print(f"\nInterrupted. {command.interrupted if command else ''}", file=sys.stderr)
         return 130
@@ -153,13 +154,15 @@ def _add_mocap(parser: argparse.ArgumentParser) -> None:
         "--mocap",
         metavar="DIR",
         help="folder of ASF/AMC or BVH clips that people move by "
-        "(default: $SAFETRANSFER_MOCAP, else built-in motions)",
+        "(default: $SAFETRANSFER_MOCAP, else built-in motions; 'none': those in any case)",
     )
 
 
 def _mocap(arguments: argparse.Namespace, setting: str | None = None) -> str | None:
     from safetransfer.envs.mocap.folder import mocap_folder
 
+    if arguments.mocap == "none":
+        return None
     folder = mocap_folder(arguments.mocap or setting)
     if folder is None:
         return None
@@ -205,7 +208,9 @@ def _check_env(name: str) -> None:
 
 
 def _train_options(parser: argparse.ArgumentParser, argv: Sequence[str]) -> None:
-    parser.add_argument("--env", metavar="NAME", help="environment, such as PointWalls")
+    parser.add_argument(
+        "--env", metavar="NAME", help="environment, such as PointPoles (default: PointWalls)"
+    )
     parser.add_argument(
         "--run",
         metavar="DIR",
@@ -308,7 +313,7 @@ def _transfer_options(parser: argparse.ArgumentParser, argv: Sequence[str]) -> N
         nargs="+",
         default=[],
         help="settings that are otherwise after the move, such as agent.lr=1e-4 "
-        "(default: agent.multiplier_init=1)",
+        "(besides agent.multiplier_init=1 agent.constraint_warmup=0)",
     )
     parser.add_argument(
         "--no-scratch",
@@ -338,6 +343,13 @@ def _transfer_options(parser: argparse.ArgumentParser, argv: Sequence[str]) -> N
 def _transfer(arguments: argparse.Namespace) -> None:
     from safetransfer.experiments.transfer import TransferPlan, run_transfer
 
+    for flag, instead in (
+        ("train.seed", "--seeds"),
+        ("env.robot", "--from and --to"),
+        ("env.obstacles", "--from and --to"),
+    ):
+        if flag in settings_io.given_flags(arguments):
+            raise SettingError(f"transfer does not take --{flag}; use {instead}")
     settings = _settings(arguments, arguments.source)
     pretrain = arguments.pretrain_epochs or settings.train.epochs
     plan = TransferPlan(
@@ -352,9 +364,16 @@ def _transfer(arguments: argparse.Namespace) -> None:
         films=arguments.films,
         agent=arguments.agent,
         reference=arguments.reference,
-        finetune=_assignments(settings, arguments.finetune_with) or TransferPlan().finetune,
+        finetune=_merged(TransferPlan().finetune, _assignments(settings, arguments.finetune_with)),
     )
     print(run_transfer(arguments.out, plan, settings, command=arguments.command_line))
+
+
+def _merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    return base | {
+        k: _merged(base[k], v) if isinstance(v, dict) and k in base else v
+        for k, v in changes.items()
+    }
 
 
 def _assignments(settings: Any, texts: Sequence[str]) -> dict[str, Any]:
@@ -543,7 +562,7 @@ _TUNE = "[options] [--SECTION.SETTING VALUE ...]"
 
 COMMANDS = {
     "train": Command(
-        f"--env NAME --run DIR {_TUNE}",
+        f"--run DIR [--env NAME] {_TUNE}",
         "train an agent in one environment",
         _train_options,
         _train,

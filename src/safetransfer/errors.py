@@ -34,4 +34,4 @@ class CheckpointError(SafeTransferError):
 
 
 class TrainingError(SafeTransferError, RuntimeError):
-    """A run that cannot go on (a loss that is not a number, no memory for the replay, ...)."""
+    """A run that cannot go on (a loss that is not a number, a full disk, ...)."""

@@ -294,12 +294,16 @@ def add_flags(parser: argparse.ArgumentParser, settings: Any, prefix: str = "") 
 
 def apply_flags(settings: T, arguments: argparse.Namespace) -> T:
     """``settings`` with the flags that were given; raises UnknownNameError and SettingError."""
-    texts = {
+    return updated(settings, parse_changes(settings, given_flags(arguments)))
+
+
+def given_flags(arguments: argparse.Namespace) -> dict[str, str]:
+    """The texts of the settings that were given as flags, by dotted name."""
+    return {
         dest.removeprefix(_FLAG): text
         for dest, text in vars(arguments).items()
         if dest.startswith(_FLAG)
     }
-    return updated(settings, parse_changes(settings, texts))
 
 
 def parse_changes(settings: Any, texts: Mapping[str, str]) -> dict[str, Any]:

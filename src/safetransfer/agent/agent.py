@@ -23,6 +23,9 @@ from safetransfer.errors import CheckpointError
 CARRY = ("policy", "weights", "multiplier", "optimisers", "replay")
 
 
+MUST_BE_FINITE = ("loss_q", "loss_qc", "loss_pi", "grad_norm", "grad_norm_pi")
+
+
 @dataclass
 class Batch:
     """B sequences of T transitions, time first; the states at 0..T, the rest at 0..T-1."""
@@ -180,7 +183,8 @@ class Agent:
                 multiplier when ``multiplier_signal == "measured"``; None leaves it as it is.
 
         Returns:
-            Scalars by name. A loss that is not a number is returned as such; the caller stops.
+            Scalars by name. Where one of MUST_BE_FINITE is not, nothing has been changed, and the
+            caller should stop.
         """
         s, n = self.settings, self.networks
         obs = dict(batch.obs)
@@ -224,7 +228,7 @@ class Agent:
         norm = nn.utils.clip_grad_norm_(self._critic_parameters, s.max_grad_norm, foreach=True)
         for parameter, gradient in zip(self._policy_parameters, policy_gradients, strict=True):
             parameter.grad = gradient
-        nn.utils.clip_grad_norm_(self._policy_parameters, s.max_grad_norm, foreach=True)
+        norm_pi = nn.utils.clip_grad_norm_(self._policy_parameters, s.max_grad_norm, foreach=True)
         losses = {
             "loss_q": float(loss_q.detach()),
             "loss_qc": float(loss_qc.detach()),
@@ -237,8 +241,9 @@ class Agent:
             "entropy": entropy,
             "alpha": alpha,
             "grad_norm": float(norm),
+            "grad_norm_pi": float(norm_pi),
         }
-        if not all(np.isfinite(x) for x in losses.values()):
+        if not all(np.isfinite(metrics[name]) for name in MUST_BE_FINITE):
             return metrics  # nothing has been changed: the weights are still good
         self.critic_optimiser.step()
         self.policy_optimiser.step()
@@ -346,7 +351,10 @@ class Agent:
             self.anneal(0.0)
             self.alpha_optimiser.param_groups[0]["lr"] = self.settings.lr_alpha
         if carry is None:
-            self.generator.set_state(state["generator"])
+            if self.device.type == "cpu" and len(state["generator"]) == len(
+                self.generator.get_state()
+            ):  # a generator's state is of its kind of device
+                self.generator.set_state(state["generator"])
             self.updates = int(state["updates"])
 
 

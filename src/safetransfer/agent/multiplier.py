@@ -17,25 +17,32 @@ class Multiplier:
         self.integral = settings.multiplier_init
         self.value = settings.multiplier_init if settings.constraint == "on" else 0.0
         self._previous: float | None = None
+        self._rise = 0.0
 
-    def step(self, cost_per_step: float, updates: int = 1) -> float:
-        """Move beta by `updates` steps, given the cost per environment step J_c; returns beta."""
+    def step(self, cost_per_step: float) -> float:
+        """Move beta by one step, given the cost per environment step J_c; returns beta."""
         s = self.settings
         excess = cost_per_step - s.cost_limit
         # Clamped at each step, so that a long safe stretch cannot be saved up against later harm.
-        self.integral = min(
-            max(self.integral + s.multiplier_lr * updates * excess, 0.0), s.multiplier_max
-        )
-        rise = 0.0 if self._previous is None else max(cost_per_step - self._previous, 0.0)
+        self.integral = min(max(self.integral + s.multiplier_lr * excess, 0.0), s.multiplier_max)
+        # A measurement stands for several updates; its rise over the one before stands as long.
+        if self._previous is not None and cost_per_step != self._previous:
+            self._rise = max(cost_per_step - self._previous, 0.0)
         self._previous = cost_per_step
-        value = self.integral + s.multiplier_kp * excess + s.multiplier_kd * rise
+        value = self.integral + s.multiplier_kp * excess + s.multiplier_kd * self._rise
         self.value = min(max(value, 0.0), s.multiplier_max)
         return self.value
 
     def state_dict(self) -> dict[str, float | None]:
-        return {"integral": self.integral, "value": self.value, "previous": self._previous}
+        return {
+            "integral": self.integral,
+            "value": self.value,
+            "previous": self._previous,
+            "rise": self._rise,
+        }
 
     def load_state_dict(self, state: dict[str, float | None]) -> None:
         self.integral = float(state["integral"] or 0.0)
-        self.value = float(state["value"] or 0.0)
+        self.value = float(state["value"] or 0.0) if self.settings.constraint == "on" else 0.0
         self._previous = state["previous"]
+        self._rise = float(state.get("rise") or 0.0)

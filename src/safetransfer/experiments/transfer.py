@@ -12,7 +12,7 @@ import dataclasses
 import json
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,13 +20,14 @@ from typing import Any
 from safetransfer import settings_io
 from safetransfer.agent.agent import CARRY
 from safetransfer.envs.registration import parse_env_name
-from safetransfer.errors import SettingError, UnknownNameError
+from safetransfer.errors import CheckpointError, SettingError, UnknownNameError
 from safetransfer.training import checkpoint, logs
 from safetransfer.training.evaluate import EVALUATION_SEED, evaluate_checkpoint
 from safetransfer.training.loop import train
 from safetransfer.training.settings import Settings
 
 PLAN = "transfer.json"
+REFERENCE = "reference.json"  # marks a run that was copied from another transfer
 
 
 @dataclass
@@ -42,12 +43,16 @@ class TransferPlan:
     scratch: bool = True
     episodes: int = 100
     films: bool = True
-    agent: str | None = None  # a kept pre-trained agent, in place of pre-training
+    # A kept pre-trained agent, in place of pre-training; pretrain_epochs are then its own.
+    agent: str | None = None
     # Another transfer directory whose from-scratch runs are shown where this one has none.
     reference: str | None = None
     # Settings that differ in fine-tuning. A first multiplier of 1 makes the carried-over agent
     # cautious while it is new there; it falls by itself where that was not needed.
-    finetune: dict[str, Any] = field(default_factory=lambda: {"agent": {"multiplier_init": 1.0}})
+    # It knows what costs, so the constraint has no warm-up.
+    finetune: dict[str, Any] = field(
+        default_factory=lambda: {"agent": {"multiplier_init": 1.0, "constraint_warmup": 0}}
+    )
 
     def __post_init__(self) -> None:
         self.to, self.seeds = tuple(self.to), tuple(self.seeds)
@@ -94,6 +99,8 @@ def run_transfer(
 
     out = Path(out)
     settings = _for_transfer(settings, plan)
+    if plan.agent is not None:
+        plan = dataclasses.replace(plan, pretrain_epochs=_check_kept(Path(plan.agent), settings))
     _write_plan(out, plan, settings, command)
     for seed in plan.seeds:
         for stage in stages(out, plan, settings, seed, command):
@@ -143,7 +150,6 @@ def stages(
         if plan.films:
             yield _film(f"zeroshot-{env}", base, pretrain, env, settings)
     tuned = _with(settings_io.updated(settings, plan.finetune), epochs=plan.finetune_epochs)
-    tuned.agent.constraint_warmup = 0  # it knows what costs: the constraint holds from the start
     for env in plan.to:
         name = f"finetune-{env}"
         yield _training(
@@ -201,12 +207,12 @@ def _training(
             and _epoch(run_dir) >= (settings.train.epochs)
         )
 
-    return Stage(
-        name,
-        title,
-        done,
-        lambda: train(settings, run_dir, command=command, init=init, carry=carry, title=title),
-    )
+    def run() -> None:
+        if (run_dir / REFERENCE).exists():  # shown for want of an own run, which this now is
+            shutil.rmtree(run_dir)
+        train(settings, run_dir, command=command, init=init, carry=carry, title=title)
+
+    return Stage(name, title, done, run)
 
 
 def _epoch(run_dir: Path) -> int:
@@ -219,17 +225,32 @@ def _evaluation(
 ) -> Stage:
     path = base / "evaluations" / f"{name}.json"
 
+    def done() -> bool:
+        """Whether it is there, and of the agent as it is now."""
+        if not path.exists() or (agent / REFERENCE).exists():
+            return False
+        rows, there = logs.read_rows(agent), settings_io.read_file(path)
+        trained = _trained(rows[-1]) if rows else None
+        return (there.get("episodes"), there.get("trained")) == (plan.episodes, trained)
+
     def run() -> None:
         document = evaluate_checkpoint(
             agent, env, plan.episodes, EVALUATION_SEED + seed, mocap=settings.env.mocap
         )
+        rows = logs.read_rows(agent)
+        document["trained"] = _trained(rows[-1]) if rows else None
         path.parent.mkdir(parents=True, exist_ok=True)
         settings_io.write_json(path, document)
 
     return Stage(
         f"evaluate {name}", f"evaluating {agent.name} in {env}, {plan.episodes} episodes",
-        path.exists, run,
+        done, run,
     )  # fmt: skip
+
+
+def _trained(row: Mapping[str, Any]) -> dict[str, Any]:
+    """What tells the agent of a log's last row from the same one at another time."""
+    return {name: row.get(name) for name in ("updates", "env_steps", "cost_total")}
 
 
 def _film(name: str, base: Path, agent: Path, env: str, settings: Settings) -> Stage:
@@ -242,6 +263,33 @@ def _film(name: str, base: Path, agent: Path, env: str, settings: Settings) -> S
         film(agent, env, path, mocap=settings.env.mocap)
 
     return Stage(f"film {name}", f"filming {agent.name} in {env}", path.exists, run)
+
+
+def _check_kept(kept: Path, settings: Settings) -> int:
+    """The epochs that a kept agent was trained for; SettingError where these settings would have
+    the agent see the world in other units than it was trained with."""
+    payload = checkpoint.load(kept)
+    try:
+        theirs, epochs = payload["settings"], int(payload["counters"]["epoch"])
+    except KeyError as error:
+        raise CheckpointError(f"{kept} is not a training run: it has no {error}") from error
+    ours = settings_io.to_dict(settings)
+    different = []
+    for section, names in {
+        "env": ("action_repeat", "camera", "max_depth", "progress_reward"),
+        "agent": ("feedback", "gamma", "gamma_cost", "reward_scale", "cost_scale"),
+    }.items():
+        for name in names:
+            if theirs[section].get(name) != ours[section][name]:
+                different.append(
+                    f"{section}.{name} ({theirs[section].get(name)}, here {ours[section][name]})"
+                )
+    if different:
+        raise SettingError(
+            f"{kept} was trained with another {', '.join(different)}; "
+            f"--config {kept}/config.json takes its settings"
+        )
+    return epochs
 
 
 def _take_kept(kept: Path, pretrain: Path) -> None:
@@ -272,7 +320,12 @@ def _copy_reference(out: Path, reference: Path, plan: TransferPlan) -> None:
                 target = out / source.name / relative
                 if (source / relative).exists() and not target.exists():
                     target.parent.mkdir(parents=True, exist_ok=True)
-                    shutil.copyfile(source / relative, target)
+                    if relative.name != f"{name}.json":
+                        marker = {"from": reference.name}
+                        settings_io.write_json(target.parent / REFERENCE, marker)
+                    partial = target.with_name(f".{target.name}.part")
+                    shutil.copyfile(source / relative, partial)
+                    partial.replace(target)
 
 
 def _write_plan(out: Path, plan: TransferPlan, settings: Settings, command: str | None) -> None:
@@ -284,6 +337,9 @@ def _write_plan(out: Path, plan: TransferPlan, settings: Settings, command: str 
     if path.exists():
         before = settings_io.read_file(path)
         # More seeds, more hallways or longer films of the same experiment are welcome.
+        for name in ("seeds", "to"):  # what is there already stays part of it
+            kept = before.get(name) or []
+            document[name] = [*kept, *(x for x in document[name] if x not in kept)]
         free = ("command", "seeds", "to", "scratch", "films", "settings.train.threads")
         different = [
             line

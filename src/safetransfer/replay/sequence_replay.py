@@ -169,6 +169,11 @@ class SequenceReplay:
         )  # fmt: skip
         return {name: getattr(self, name) for name in names}
 
+    def close_episodes(self) -> None:
+        """End the episodes that were open when the contents were stored: what is added next is of
+        others. Each ring's newest slot becomes a last state, at the price of its transition."""
+        self.kind[np.arange(self.num_envs), (self.head - 1) % self.size] = _FINAL
+
     def state_dict(self) -> dict[str, Any]:
         """All arrays (not copied): save them before the next `add`."""
         return {"obs": dict(self.obs), **self._arrays()}

@@ -58,7 +58,7 @@ def _row(
     measures = evaluation.measures if evaluation else {}
     totals = [r.cost_total for r in transfer.stage_runs(stage).values() if r.cost_total is not None]
     total = number(sum(totals) / len(totals)) if totals else "–"
-    if stage.startswith("zeroshot"):
+    if stage.startswith("zeroshot") and evaluation:
         total = "0"
     cells = [
         label,

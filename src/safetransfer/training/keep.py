@@ -7,6 +7,7 @@ config.json under "mocap", where those clips lay is left out.
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -31,7 +32,7 @@ def keep(source: str | Path, destination: str | Path, stage: str = "pretrained")
 
     Args:
         source: directory of a run or of a transfer.
-        destination: where to; agents.json is in the directory above a run's, within a transfer's.
+        destination: where to; agents.json is in the directory above it.
         stage: what a run's agent is, one of STAGES.
 
     Returns:
@@ -47,11 +48,13 @@ def keep(source: str | Path, destination: str | Path, stage: str = "pretrained")
         return [destination]
     plan = settings_io.read_file(source / PLAN)
     plan["settings"]["env"]["mocap"] = None
+    for name in ("agent", "reference", "command"):
+        plan[name] = _without_folders(plan.get(name))
     agents = []
     for run_dir in sorted(p.parent for p in source.glob(f"seed-*/*/{CONFIG}")):
         to = destination / run_dir.relative_to(source)
         if run_dir.name == "pretrain":
-            _keep_agent(run_dir, to, destination, "pretrained")
+            _keep_agent(run_dir, to, destination.parent, "pretrained")
             agents.append(to)
         else:
             _keep_log(run_dir, to)
@@ -63,10 +66,16 @@ def keep(source: str | Path, destination: str | Path, stage: str = "pretrained")
     return agents
 
 
+def _without_folders(text: str | None) -> str | None:
+    """A command, or a path, with absolute paths cut down to their last names."""
+    return text and re.sub(r"(?<![^\s='\"])/(?:[^\s'\"/]+/)*([^\s'\"/]*)", r"\1", text)
+
+
 def _keep_log(run_dir: Path, destination: Path) -> dict[str, Any]:
     """Copy log and configuration; returns the configuration."""
     config = settings_io.read_file(run_dir / CONFIG)
     config["settings"]["env"]["mocap"] = None
+    config["command"] = _without_folders(config.get("command"))
     destination.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(run_dir / logs.FILE_NAME, destination / logs.FILE_NAME)
     settings_io.write_json(destination / CONFIG, config)
@@ -98,8 +107,12 @@ def _keep_agent(run_dir: Path, destination: Path, listed_in: Path, stage: str) -
 
 def _list(index: Path, entry: Mapping[str, Any]) -> None:
     """Add an entry to a list of agents, in place of an earlier one of the same path."""
-    entries = json.loads(index.read_text()) if index.exists() else []
-    if not isinstance(entries, list):
-        raise SettingError(f"{index} should hold a list of agents")
-    entries = [e for e in entries if e.get("path") != entry["path"]] + [dict(entry)]
-    index.write_text(json.dumps(sorted(entries, key=lambda e: e["path"]), indent=1) + "\n")
+    try:
+        entries = json.loads(index.read_text()) if index.exists() else []
+        others = [e for e in entries if e["path"] != entry["path"]]
+    except (ValueError, TypeError, KeyError):
+        raise SettingError(f"{index} should hold a list of agents, each with its path") from None
+    partial = index.with_name(f".{index.name}.part")
+    everything = sorted([*others, dict(entry)], key=lambda e: e["path"])
+    partial.write_text(json.dumps(everything, indent=1) + "\n")
+    partial.replace(index)

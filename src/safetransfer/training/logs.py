@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
@@ -54,9 +55,12 @@ class RunLog:
                     self._board.add_scalar(f"run/{key}", value, plain["epoch"])
 
     def close(self) -> None:
-        self._file.close()
+        # What a full disk refused was reported by write; closing must not hide that report.
+        with contextlib.suppress(OSError):
+            self._file.close()
         if self._board is not None:
-            self._board.close()
+            with contextlib.suppress(OSError):
+                self._board.close()
 
     def __enter__(self) -> RunLog:
         return self

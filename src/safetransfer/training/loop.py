@@ -7,6 +7,7 @@ copy is renewed. With one thread the two happen in turn, on the same data, with 
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import json
 import signal
@@ -22,14 +23,16 @@ import numpy as np
 import torch
 
 from safetransfer import settings_io
-from safetransfer.agent.agent import CARRY, Batch
+from safetransfer.agent.agent import CARRY, MUST_BE_FINITE, Batch
+from safetransfer.agent.networks import Shapes
 from safetransfer.errors import CheckpointError, SettingError, TrainingError, UnknownNameError
 from safetransfer.replay import Chunk, SequenceReplay
+from safetransfer.replay.sequence_replay import replay_bytes
 from safetransfer.training import checkpoint
 from safetransfer.training.build import choose_device, make_agent, make_env, shapes_of
 from safetransfer.training.collector import Collector
 from safetransfer.training.logs import RunLog
-from safetransfer.training.machine import describe_machine, versions
+from safetransfer.training.machine import describe_machine, memory_gib, versions
 from safetransfer.training.progress import Progress
 from safetransfer.training.settings import Settings
 
@@ -90,8 +93,8 @@ class Run:
 
         device = choose_device(t.device)
         self.env = make_env(settings.env, t.num_envs, threads=max(1, t.threads - 1))
-        self._write_config(command, init, carry)
         shapes = shapes_of(self.env)
+        self._check_replay(shapes)
         self.agent = make_agent(settings, shapes, device)
         self.replay = SequenceReplay(
             shapes,
@@ -119,6 +122,8 @@ class Run:
                         "train.checkpoint_replay"
                     )
                 self.replay.load_state_dict(start["replay"])
+                self.replay.close_episodes()
+        self._write_config(command, init, carry, going_on=saved is not None)
         self._sync_actor()
         self.collector = Collector(
             self.env, self.actor, t.seed, settings.agent.reward_scale, settings.agent.gamma
@@ -134,7 +139,10 @@ class Run:
         config = self.run_dir / CONFIG
         if config.exists():
             before = settings_io.read_file(config).get("settings", {})
-            # How long to train and how to go about it may change; what is trained may not.
+            # How long to train (the learning rates then fall towards the new end) and how to go
+            # about it may change; what is trained may not. Clips matter only to people.
+            if self.settings.env.obstacles != "Humanoids":
+                now["env"]["mocap"] = before.get("env", {}).get("mocap")
             different = [
                 line
                 for line in settings_io.differences(before, now)
@@ -149,17 +157,57 @@ class Run:
                 )
         return checkpoint.load(self.path) if self.path.exists() else None
 
-    def _write_config(self, command: str | None, init: str | Path | None, carry: str) -> None:
+    def _write_config(
+        self, command: str | None, init: str | Path | None, carry: str, going_on: bool
+    ) -> None:
+        """Record the run; who goes on with one leaves what was recorded of its beginning.
+
+        Raises SettingError where a run that has no checkpoint yet began from another agent.
+        """
+        path = self.run_dir / CONFIG
+        start = None if init is None else {"checkpoint": Path(init).name, "carry": carry}
+        if path.exists():
+            before = settings_io.read_file(path)
+            if going_on:
+                command, start = before.get("command", command), before.get("init", start)
+            elif before.get("init") != start:
+                raise SettingError(
+                    f"{self.run_dir} holds a run that began from {before.get('init')}, not from "
+                    f"{start}. Give the run's own --init and --carry, or another directory"
+                )
         self.run_dir.mkdir(parents=True, exist_ok=True)
         document = {
             "settings": settings_io.to_dict(self.settings),
             "command": command,
-            "init": None if init is None else {"checkpoint": Path(init).name, "carry": carry},
+            "init": start,
             "machine": describe_machine(),
             "versions": versions(),
             "mocap": self.env.mocap,
         }
-        settings_io.write_json(self.run_dir / CONFIG, document)
+        settings_io.write_json(path, document)
+
+    def _check_replay(self, shapes: Shapes) -> None:
+        """Raise SettingError where learning could never start, or the replay is beyond memory."""
+        t, a = self.settings.train, self.settings.agent
+        rings = t.replay_size // t.num_envs // t.replay_stride * t.replay_stride * t.num_envs
+        if t.learning_starts > rings:
+            raise SettingError(
+                f"train.learning_starts {t.learning_starts} is more than the {rings} decisions "
+                f"that train.replay_size {t.replay_size} holds in {t.num_envs} even rings"
+            )
+        least = t.num_envs * (a.horizon + 1 + t.replay_stride)
+        if t.learning_starts < least:
+            raise SettingError(
+                f"train.learning_starts {t.learning_starts} is too few for one sequence of "
+                f"agent.horizon {a.horizon} in each of {t.num_envs} hallways: {least} or more"
+            )
+        needed = replay_bytes(shapes, t.replay_size, a.hidden, t.replay_stride) / 2**30
+        memory = memory_gib()
+        if memory is not None and needed > 0.9 * memory:
+            raise SettingError(
+                f"train.replay_size {t.replay_size} needs {needed:.1f} GiB of memory for frames "
+                f"and hidden states; this machine has {memory:.1f} GiB. Choose a smaller one"
+            )
 
     def save(self) -> None:
         """Write the checkpoint; a failed write leaves the last one whole."""
@@ -307,7 +355,6 @@ class Run:
                 break
             self.recent_cost.popleft()
         meter.episodes += chunk.episodes
-        # Before the critics have learned anything the moments are all there is to learn.
         proprio = torch.from_numpy(chunk.obs["proprio"]).flatten(0, 1)
         self.agent.normaliser.update(proprio.to(self.agent.device))
         self._sync_actor()
@@ -321,17 +368,19 @@ class Run:
     def _update(self, meter: _Meter) -> None:
         batch = self.replay.sample(self.settings.agent.batch_size, self.rng)
         metrics = self.agent.update(batch.to(self.agent.device), self.measured_cost)
-        if not all(np.isfinite(metrics[k]) for k in ("loss_q", "loss_qc", "loss_pi")):
+        if not all(np.isfinite(metrics[name]) for name in MUST_BE_FINITE):
             self._stop_on_nan(batch, metrics)
         meter.add(metrics)
 
     def _stop_on_nan(self, batch: Batch, metrics: Mapping[str, float]) -> None:
         report = self.run_dir / "not_a_number.json"
-        document = {"updates": self.agent.updates, "metrics": metrics, "batch": _statistics(batch)}
-        report.write_text(json.dumps(document, indent=1) + "\n")
-        losses = ", ".join(f"{k} {metrics[k]}" for k in ("loss_q", "loss_qc", "loss_pi"))
+        shown = {k: v if np.isfinite(v) else str(v) for k, v in metrics.items()}
+        document = {"updates": self.agent.updates, "metrics": shown, "batch": _statistics(batch)}
+        with contextlib.suppress(OSError):  # a full disk must not hide what happened
+            report.write_text(json.dumps(document, indent=1) + "\n")
+        losses = ", ".join(f"{k} {metrics[k]:.3g}" for k in MUST_BE_FINITE)
         raise TrainingError(
-            f"update {self.agent.updates + 1}: a loss is not a finite number ({losses}). The "
+            f"update {self.agent.updates + 1}: a loss or gradient is not finite ({losses}). The "
             f"batch's statistics are in {report}; {self._last_checkpoint()}. A lower agent.lr "
             "often helps"
         )
