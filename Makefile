@@ -15,6 +15,7 @@ PYTHON ?= $(shell for p in python3 python3.11 python3.12 python3.13 python; do \
 help:
 	@echo "make demo               move a kept agent to poles and people, fine-tune it, write demo/report.html"
 	@echo "make demo-from-scratch  the same from nothing, with training from scratch beside it"
+	@echo "make setup              only install, into .venv"
 	@echo "make test               style, types and tests"
 	@echo "make bench              speeds on this machine, as JSON"
 	@echo "make format             bring the code into the style that make test asks for"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -9,8 +10,11 @@ import pytest
 
 @pytest.fixture(scope="session")
 def shared_mocap() -> Path:
-    """A folder of real CMU clips beside the checkout; the tests that need it skip without."""
-    folder = Path(__file__).resolve().parents[2] / "shared" / "cmu_mocap"
+    """A folder of real CMU clips with its index; the tests that need it skip without."""
+    beside = Path(__file__).resolve().parents[2] / "shared" / "cmu_mocap"
+    folder = Path(os.environ.get("SAFETRANSFER_MOCAP") or beside)
     if not (folder / "index.csv").is_file():
-        pytest.skip("needs real clips in ../shared/cmu_mocap, which are not here")
+        pytest.skip(
+            "needs real clips with an index.csv, in ../shared/cmu_mocap or SAFETRANSFER_MOCAP"
+        )
     return folder

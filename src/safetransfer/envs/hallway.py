@@ -32,7 +32,7 @@ class HallwayVectorEnv(VectorEnv):
     Observation: {"camera": uint8 (N, H, W, C), "proprio": float32 (N, P), SI units}. A depth
     image's value v stands for max_depth * (v / 255)^2 metres (`camera.decode_depth`).
     Action: float32 (N, A) in [-1, 1]; values beyond are clipped.
-    Reward: 1000 * metres forward / length of the hallway.
+    Reward: `progress_reward` (1000) * metres forward / length of the hallway.
     `terminated` at the finish, `truncated` after `max_steps` control steps.
 
     `info`, arrays over the N hallways:
