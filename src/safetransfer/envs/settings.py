@@ -55,7 +55,7 @@ class HallwaySettings:
 
     people: int = _setting(20, "people (Humanoids)")
     mocap: str | None = _setting(
-        None, "folder of ASF/AMC or BVH clips that people move by (none: $SAFETRANSFER_MOCAP, or built-in)"
+        None, "folder of ASF/AMC or BVH clips that people move by (none: see --mocap)"
     )
 
     camera: str = _setting("depth", "what the camera sees: depth (one channel) or rgb (three)")
