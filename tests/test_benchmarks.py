@@ -1,0 +1,42 @@
+"""The benchmarks' JSON has the keys that others read; how fast anything is, is not tested."""
+
+import json
+
+import pytest
+
+from safetransfer.benchmarks import camera, env, train
+
+
+def positive(value):
+    return isinstance(value, (int, float)) and value > 0
+
+
+def test_camera():
+    result = json.loads(json.dumps(camera.run(num_scenes=2, repeats=1)))
+    assert set(result) == {"walls", "poles", "people", "machine"}
+    for name in ("walls", "poles", "people"):
+        assert set(result[name]) == {"us", "reference_us", "ratio"}
+        expected = result[name]["reference_us"] / result[name]["us"]
+        assert result[name]["ratio"] == pytest.approx(expected, rel=0.05, abs=0.06)
+    assert result["machine"]["mujoco"]
+
+
+def test_env():
+    result = json.loads(json.dumps(env.run(num_envs=2, windows=1, steps=2)))
+    assert set(result) == {"PointWalls", "PointPoles", "PointHumanoids", "machine"}
+    for name in set(result) - {"machine"}:
+        for key in ("steps_per_s", "bare_steps_per_s", "cost_over_bare"):
+            assert positive(result[name][key]), (name, key)
+        assert {"physics", "camera", "people", "slots", "rest"} == set(result[name]["us_per_step"])
+
+
+def test_train(monkeypatch):
+    from safetransfer.training.settings import preset
+
+    monkeypatch.setattr(train, "preset", lambda name: preset("smoke"))
+    result = json.loads(json.dumps(train.run(epochs=2, epoch_updates=4)))
+    assert set(result) == {
+        "steps_per_s", "sequence_steps_per_s", "collector_wait_share", "learner_wait_share",
+        "machine",
+    }  # fmt: skip
+    assert positive(result["steps_per_s"]) and 0 <= result["learner_wait_share"] < 1
