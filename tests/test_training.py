@@ -131,6 +131,24 @@ def test_an_interrupt_saves_and_the_same_call_goes_on(tmp_path):
     assert train(settings, tmp_path)["epoch"] == 4
 
 
+def test_an_interrupt_within_an_epoch_loses_nothing_of_it(tmp_path, monkeypatch):
+    settings = smoke(train__threads=1, train__epochs=3, train__checkpoint_replay=True)
+    train(settings, tmp_path / "whole")
+    update = Run._update
+
+    def interrupted(self, meter):
+        update(self, meter)
+        if self.agent.updates == 14:  # of 10 in an epoch
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Run, "_update", interrupted)
+        train(settings, tmp_path / "stopped")
+    assert 10 < checkpoint.load(tmp_path / "stopped")["agent"]["updates"] < 20
+    train(settings, tmp_path / "stopped")
+    assert untimed(read_rows(tmp_path / "stopped")) == untimed(read_rows(tmp_path / "whole"))
+
+
 def test_costs_are_counted_once(tmp_path):
     """The run's total is the sum over everything that its collector was given."""
     settings = smoke(train__epochs=1, train__threads=1)

@@ -26,7 +26,7 @@ from safetransfer import settings_io
 from safetransfer.agent.agent import CARRY, MUST_BE_FINITE, Batch
 from safetransfer.agent.networks import Shapes
 from safetransfer.errors import CheckpointError, SettingError, TrainingError, UnknownNameError
-from safetransfer.replay import Chunk, SequenceReplay
+from safetransfer.replay import Chunk, Episode, SequenceReplay
 from safetransfer.replay.sequence_replay import replay_bytes
 from safetransfer.training import checkpoint
 from safetransfer.training.build import choose_device, make_agent, make_env, shapes_of
@@ -112,6 +112,7 @@ class Run:
             "wall_s": 0.0, "credit": 0.0,
         }  # fmt: skip
         self.recent_cost: deque[tuple[float, int]] = deque()
+        self.meter: _Meter | None = None  # of the epoch that is under way
         if saved is None and init is not None:
             start = checkpoint.load(init)
             self.agent.load_state_dict(_part(start, "agent", init), carry)
@@ -225,6 +226,7 @@ class Run:
                 "counters": dict(self.counters),
                 "recent_cost": [list(x) for x in self.recent_cost],
                 "rng": self.rng,
+                "meter": self.meter and self.meter.state_dict(),
                 "replay": self.replay.state_dict()
                 if self.settings.train.checkpoint_replay
                 else None,
@@ -237,6 +239,8 @@ class Run:
         self.counters = dict(_part(saved, "counters", self.path))
         self.recent_cost = deque((float(c), int(n)) for c, n in saved["recent_cost"])
         self.rng = saved["rng"]
+        if saved.get("meter") is not None:
+            self.meter = _Meter.of_state(saved["meter"])
         if saved.get("replay") is not None:
             self.replay.load_state_dict(saved["replay"])
         self._sync_actor()
@@ -298,12 +302,12 @@ class Run:
     def _epoch(self, workers: ThreadPoolExecutor, interrupts: _Interrupts) -> dict[str, Any] | None:
         """Iterate until the epoch's updates are made; its row, or None when interrupted."""
         t, agent = self.settings.train, self.agent
-        meter = _Meter()
+        if self.meter is None:
+            self.meter = _Meter(dict(self.counters), agent.updates)
+        meter = self.meter
         target = (self.counters["epoch"] + 1) * t.epoch_updates
-        before = dict(self.counters)
-        first_update = agent.updates
         started = time.perf_counter()
-        while agent.updates < target:
+        while agent.updates < target and not interrupts.asked:
             due = 0
             if self.replay_is_warm:
                 self.counters["credit"] += t.collect_decisions * t.num_envs / t.decisions_per_update
@@ -317,19 +321,18 @@ class Run:
             learned = time.perf_counter()
             chunk, collect_s = future.result()
             joined = time.perf_counter()
-            meter.learn_s += learned - learn_started
-            meter.learner_wait_s += joined - learned
-            meter.collect_s += collect_s
-            meter.iterations_s += joined - learn_started
+            meter.seconds["learner_wait"] += joined - learned
+            meter.seconds["collect"] += collect_s
+            meter.seconds["iterations"] += joined - learn_started
             self._take_in(chunk, meter)
-            if interrupts.asked:
-                break
         wall = time.perf_counter() - started
         self.counters["wall_s"] += wall
+        meter.seconds["wall"] += wall
         if agent.updates < target:
             return None
         self.counters["epoch"] += 1
-        return meter.row(self, before, agent.updates - first_update, wall)
+        self.meter = None
+        return meter.row(self)
 
     @property
     def replay_is_warm(self) -> bool:
@@ -387,21 +390,34 @@ class Run:
 
 
 class _Meter:
-    """Sums over an epoch."""
+    """Sums over an epoch, from the counters and updates that stood at its beginning."""
 
-    def __init__(self) -> None:
+    def __init__(self, before: dict[str, Any], first_update: int):
+        self.before, self.first_update = before, first_update
         self.sums: dict[str, float] = {}
         self.updates = 0
-        self.episodes: list[Any] = []
-        self.learn_s = self.learner_wait_s = self.collect_s = self.iterations_s = 0.0
+        self.episodes: list[Episode] = []
+        self.seconds = {"wall": 0.0, "iterations": 0.0, "collect": 0.0, "learner_wait": 0.0}
+
+    def state_dict(self) -> dict[str, Any]:
+        return vars(self) | {"episodes": [vars(e) for e in self.episodes]}
+
+    @classmethod
+    def of_state(cls, state: Mapping[str, Any]) -> _Meter:
+        meter = cls(dict(state["before"]), int(state["first_update"]))
+        meter.sums, meter.updates = dict(state["sums"]), int(state["updates"])
+        meter.episodes = [Episode(**e) for e in state["episodes"]]
+        meter.seconds = dict(state["seconds"])
+        return meter
 
     def add(self, metrics: Mapping[str, float]) -> None:
         self.updates += 1
         for name, value in metrics.items():
             self.sums[name] = self.sums.get(name, 0.0) + value
 
-    def row(self, run: Run, before: Mapping[str, Any], updates: int, wall: float) -> dict[str, Any]:
-        c = run.counters
+    def row(self, run: Run) -> dict[str, Any]:
+        c, before, wall = run.counters, self.before, self.seconds["wall"]
+        updates = run.agent.updates - self.first_update
         steps = c["env_steps"] - before["env_steps"]
         means = {name: value / self.updates for name, value in self.sums.items()}
         full = [e for e in self.episodes if e.full_start]
@@ -411,7 +427,7 @@ class _Meter:
             q = float(run.agent.q_at_start(obs, np.stack([e.first_action for e in full])).mean())
             measured = float(np.mean([e.discounted_return for e in full]))
         overlapped = run.settings.train.threads > 1
-        total = max(self.iterations_s, 1e-9)
+        total = max(self.seconds["iterations"], 1e-9)
         return {
             "epoch": c["epoch"],
             "updates": run.agent.updates,
@@ -430,8 +446,8 @@ class _Meter:
             "q_measured": measured,
             "steps_per_s": steps / wall,
             "updates_per_s": updates / wall,
-            "collector_wait_share": 1.0 - self.collect_s / total if overlapped else None,
-            "learner_wait_share": self.learner_wait_s / total if overlapped else None,
+            "collector_wait_share": 1.0 - self.seconds["collect"] / total if overlapped else None,
+            "learner_wait_share": self.seconds["learner_wait"] / total if overlapped else None,
         }
 
 
