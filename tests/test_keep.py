@@ -77,13 +77,27 @@ def test_a_transfer_is_kept_whole_but_small(tmp_path):
     settings = settings_io.updated(preset("smoke"), {"env": {"mocap": str(tmp_path)}})
     run_transfer(tmp_path / "out", plan, settings, say=lambda text: None)
     agents = keep(tmp_path / "out", tmp_path / "results" / "point")
-    assert agents == [tmp_path / "results" / "point" / "seed-0" / "pretrain"]
+    names = ["finetune-PointPoles", "pretrain", "scratch-PointPoles"]
+    assert agents == [tmp_path / "results" / "point" / "seed-0" / name for name in names]
     entries = json.loads((tmp_path / "results" / "agents.json").read_text())
-    assert [e["path"] for e in entries] == ["point/seed-0/pretrain"]
+    assert [(e["path"], e["stage"], e["env"]) for e in entries] == [
+        ("point/seed-0/finetune-PointPoles", "finetuned", "PointPoles"),
+        ("point/seed-0/pretrain", "pretrained", "PointWalls"),
+        ("point/seed-0/scratch-PointPoles", "scratch", "PointPoles"),
+    ]
+    # The fine-tuned agent is kept without critics: it acts as before, and lends at most its policy.
+    tuned = agents[0]
+    kept = evaluate_checkpoint(tuned, "PointPoles", episodes=2)
+    before = evaluate_checkpoint(tmp_path / "out" / "seed-0" / tuned.name, "PointPoles", episodes=2)
+    assert kept["per_episode"] == before["per_episode"]
+    settings = settings_io.updated(settings, {"env": {"mocap": None}})
+    train(settings, tmp_path / "on", init=tuned, carry="policy")
+    with pytest.raises(CheckpointError, match="no critics: carry over its policy"):
+        train(settings, tmp_path / "other", init=tuned, carry="weights")
     page = write_report(tmp_path / "results" / "point").read_text()
     # The same runs give the same table.
     table = page[page.index("<table") : page.index("</table>")]
     assert table in write_report(tmp_path / "out").read_text()
     kept = [p for p in (tmp_path / "results").rglob("*") if p.is_file()]
-    assert len([p for p in kept if p.name == "checkpoint.pt"]) == 1
+    assert len([p for p in kept if p.name == "checkpoint.pt"]) == 3
     assert not any(str(tmp_path) in p.read_text() for p in kept if p.suffix in (".json", ".jsonl"))

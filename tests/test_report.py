@@ -13,6 +13,7 @@ import pytest
 
 from safetransfer.cli import main
 from safetransfer.errors import SafeTransferError
+from safetransfer.report.ablations import figure_6
 from safetransfer.report.chart import Chart, Line, linear_ticks, log_ticks
 from safetransfer.report.figures import figure_4
 from safetransfer.report.page import write_report
@@ -279,6 +280,39 @@ def test_regret_compares_the_seeds_that_have_both(transfer):
     write_run(transfer / "seed-1" / "finetune-PointPoles", 4, 1000.0)
     found = regret(read_transfer(transfer), "PointPoles")
     assert (found.moved, found.scratch, found.ratio, found.finished) == (50, 800, 16, False)
+
+
+def test_regret_until_learning_there_is_as_good(transfer):
+    # Fine-tuning ends at return 40, cost 4; from scratch passes 0.98 * 40 in epoch 4 of 8.
+    assert regret(read_transfer(transfer), "PointPoles").scratch_until_good == 400
+    log = transfer / "seed-0" / "scratch-PointPoles" / "log.jsonl"
+    rows = [json.loads(line) for line in log.read_text().splitlines()]
+    for row in rows[:6]:
+        row["cost"] = 11.0  # over the limit of 0.02 * 500
+    log.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert regret(read_transfer(transfer), "PointPoles").scratch_until_good == 700
+    log.write_text(json.dumps(rows[0]) + "\n")
+    assert regret(read_transfer(transfer), "PointPoles").scratch_until_good is None
+
+
+def test_ablations_stand_beside_the_agent_as_it_is(transfer):
+    assert "Figure 6" not in write_report(transfer).read_text()
+    plan = json.loads((transfer / "transfer.json").read_text())
+    plan["ablations"] = ["unconstrained", "no_feedback"]
+    (transfer / "transfer.json").write_text(json.dumps(plan))
+    seed = transfer / "seed-0"
+    write_run(seed / "unconstrained-PointPoles", 6, 5000.0)
+    write_evaluation(
+        seed / "evaluations" / "unconstrained-PointPoles.json", "PointPoles", [1001.0], [432.0]
+    )
+    returns, costs = figure_6(read_transfer(transfer), "PointPoles")
+    assert [line.label for line in costs.lines] == ["constrained", "reward alone"]
+    assert [line.x[-1] for line in returns.lines] == [8, 6]
+    page = write_report(transfer).read_text()
+    figure = page[page.index("Figure 6") : page.index("Figure 8")]
+    row = figure[figure.index('<th scope="row">P-Poles') :].split("</tr>")[0]
+    assert re.findall(r"<td[^>]*>(?:▲&nbsp;)?([\d,.]+)", row) == ["930", "1,001", "6.00", "432"]
+    assert figure.count("not run yet") > 0  # the other hallways, so far
 
 
 def test_a_chart_puts_points_where_its_axes_say():

@@ -111,7 +111,40 @@ def test_a_kept_agent_that_is_none_is_refused_before_anything_is_written(tmp_pat
     assert not (tmp_path / "out" / "seed-0" / "pretrain" / "checkpoint.pt").exists()
 
 
+def test_ablations_take_away_one_thing_each_and_are_evaluated(tmp_path):
+    plan = TransferPlan(
+        to=("PointPoles",), pretrain_epochs=1, finetune_epochs=1, episodes=2, films=False,
+        scratch=False, ablations=("unconstrained", "no_feedback"),
+    )  # fmt: skip
+    page = run_transfer(tmp_path, plan, preset("smoke"), say=lambda text: None).read_text()
+    seed = tmp_path / "seed-0"
+    settings = {
+        name: json.loads((seed / name / "config.json").read_text())["settings"]
+        for name in ("pretrain", "unconstrained-PointWalls", "unconstrained-PointPoles",
+                     "no_feedback-PointWalls")
+    }  # fmt: skip
+    full = settings["pretrain"]
+    for name, changed in (
+        ("unconstrained-PointWalls", {'agent.constraint: "on" -> "off"'}),
+        ("no_feedback-PointWalls", {"agent.feedback: true -> false"}),
+    ):
+        assert set(settings_io.differences(full, settings[name])) == changed
+    assert settings["unconstrained-PointPoles"]["env"]["obstacles"] == "Poles"
+    evaluated = {p.stem for p in (seed / "evaluations").iterdir()}
+    assert {
+        "unconstrained-PointWalls", "unconstrained-PointPoles", "no_feedback-PointWalls",
+        "no_feedback-zeroshot-PointPoles",
+    } <= evaluated  # fmt: skip
+    assert "Figure 6: reward alone" in page and "Figure 8: without the last reward" in page
+    # Nothing of it is run twice.
+    said = []
+    run_transfer(tmp_path, plan, preset("smoke"), say=said.append)
+    assert said == []
+
+
 def test_plans_that_cannot_work():
+    with pytest.raises(UnknownNameError, match="no_feedback"):
+        TransferPlan(ablations=("no_reward",))
     with pytest.raises(UnknownNameError, match="PointPoles"):
         TransferPlan(to=("PointHoles",))
     with pytest.raises(UnknownNameError, match="multiplier"):

@@ -322,6 +322,14 @@ def _transfer_options(parser: argparse.ArgumentParser, argv: Sequence[str]) -> N
         help="leave out training from nothing in the environments moved to",
     )
     parser.add_argument(
+        "--ablations",
+        metavar="NAME",
+        nargs="+",
+        default=(),
+        help="also train what the paper takes away: unconstrained (no cost in the objective, in "
+        "every environment), no_feedback (no last reward and cost, in the first one)",
+    )
+    parser.add_argument(
         "--reference",
         metavar="DIR",
         help="another transfer, whose training from nothing the report shows beside this one",
@@ -360,6 +368,7 @@ def _transfer(arguments: argparse.Namespace) -> None:
         finetune_epochs=arguments.finetune_epochs or min(TransferPlan.finetune_epochs, pretrain),
         carry=_carry(arguments),
         scratch=arguments.scratch,
+        ablations=tuple(arguments.ablations),
         episodes=arguments.episodes,
         films=arguments.films,
         agent=arguments.agent,

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from safetransfer.agent import distribution
 from safetransfer.agent.losses import masked_mean, n_step_targets
 from safetransfer.agent.multiplier import Multiplier
-from safetransfer.agent.networks import Networks, Shapes, q_values
+from safetransfer.agent.networks import Networks, Shapes, policy_weights, q_values
 from safetransfer.agent.normaliser import Normaliser
 from safetransfer.agent.settings import AgentSettings
 from safetransfer.errors import CheckpointError
@@ -323,7 +323,10 @@ class Agent:
         networks = state["networks"]
         if level == 0:
             own = self.networks.state_dict()
-            networks = {k: own[k] if k.startswith("q.") else v for k, v in networks.items()}
+            critics = {k: v for k, v in own.items() if k not in policy_weights(own)}
+            networks = critics | policy_weights(networks)
+        elif "q_target" not in state:
+            raise CheckpointError("this kept agent has no critics: carry over its policy")
         try:
             self.networks.load_state_dict(networks)
             self.normaliser.load_state_dict(state["normaliser"])

@@ -16,6 +16,7 @@ the critics' e: then there are two of each vision module, as in the table.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -162,3 +163,8 @@ class Networks(nn.Module):
 def q_values(heads: StackedMLP, z: Tensor, action: Tensor) -> Tensor:
     za = torch.cat([z, action], -1)
     return heads(za.flatten(0, -2)).squeeze(-1).unflatten(1, za.shape[:-1])
+
+
+def policy_weights(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Of the state of `Networks`, what acting needs: all but the critics' heads."""
+    return {name: value for name, value in state.items() if not name.startswith("q.")}

@@ -1,8 +1,9 @@
 """The paper's experiment: pre-train where mistakes are cheap, carry the agent over, count the cost.
 
 For each seed: pre-train; meet each deployment hallway as it is (zero-shot); fine-tune there; train
-from scratch there for as many epochs as pre-training took; evaluate each. Every stage writes into
-its own directory and is skipped, or gone on with, when it is found there.
+from scratch there for as many epochs as pre-training took; evaluate each. On request, also train
+what the paper takes away: the constraint, or the last reward and cost. Every stage writes into its
+own directory and is skipped, or gone on with, when it is found there.
 """
 
 from __future__ import annotations
@@ -29,6 +30,12 @@ from safetransfer.training.settings import Settings
 PLAN = "transfer.json"
 REFERENCE = "reference.json"  # marks a run that was copied from another transfer
 
+ABLATIONS: dict[str, dict[str, Any]] = {
+    "unconstrained": {"agent": {"constraint": "off"}},
+    "no_feedback": {"agent": {"feedback": False}},
+}
+"""Appendix C of the paper: figures 6 and 7, and figure 8. What each changes in the settings."""
+
 
 @dataclass
 class TransferPlan:
@@ -41,6 +48,8 @@ class TransferPlan:
     finetune_epochs: int = 3
     carry: str = "weights"
     scratch: bool = True
+    # Names of ABLATIONS: "unconstrained" trains in every hallway, "no_feedback" in the first one.
+    ablations: tuple[str, ...] = ()
     episodes: int = 100
     films: bool = True
     # A kept pre-trained agent, in place of pre-training; pretrain_epochs are then its own.
@@ -56,6 +65,7 @@ class TransferPlan:
 
     def __post_init__(self) -> None:
         self.to, self.seeds = tuple(self.to), tuple(self.seeds)
+        self.ablations = tuple(self.ablations)
         robots = {parse_env_name(name)[0] for name in (self.env, *self.to)}
         if len(robots) > 1:
             raise SettingError(
@@ -63,6 +73,9 @@ class TransferPlan:
             )
         if self.carry not in CARRY:
             raise UnknownNameError("carry", self.carry, CARRY)
+        for name in self.ablations:
+            if name not in ABLATIONS:
+                raise UnknownNameError("ablation", name, ABLATIONS)
         if not self.to or not self.seeds:
             raise SettingError(
                 "a transfer needs one deployment hallway or more, and a seed or more"
@@ -166,6 +179,20 @@ def stages(
             _with(settings, env=env, epochs=plan.pretrain_epochs), command,
         )  # fmt: skip
         yield _evaluation(name, base, base / name, env, plan, settings, seed)
+    for ablation in plan.ablations:
+        changed = _with(
+            settings_io.updated(settings, ABLATIONS[ablation]), epochs=plan.pretrain_epochs
+        )
+        for env in (plan.env, *plan.to) if ablation == "unconstrained" else (plan.env,):
+            name = f"{ablation}-{env}"
+            yield _training(
+                name, f"training in {env}, {ablation.replace('_', ' ')}", base / name,
+                _with(changed, env=env), command,
+            )  # fmt: skip
+            yield _evaluation(name, base, base / name, env, plan, settings, seed)
+        for env in plan.to if ablation == "no_feedback" else ():
+            agent = base / f"{ablation}-{plan.env}"
+            yield _evaluation(f"{ablation}-zeroshot-{env}", base, agent, env, plan, settings, seed)
 
 
 def _for_transfer(settings: Settings, plan: TransferPlan) -> Settings:
@@ -337,10 +364,10 @@ def _write_plan(out: Path, plan: TransferPlan, settings: Settings, command: str 
     if path.exists():
         before = settings_io.read_file(path)
         # More seeds, more hallways or longer films of the same experiment are welcome.
-        for name in ("seeds", "to"):  # what is there already stays part of it
+        for name in ("seeds", "to", "ablations"):  # what is there already stays part of it
             kept = before.get(name) or []
             document[name] = [*kept, *(x for x in document[name] if x not in kept)]
-        free = ("command", "seeds", "to", "scratch", "films", "settings.train.threads")
+        free = ("command", "seeds", "to", "ablations", "scratch", "films", "settings.train.threads")
         different = [
             line
             for line in settings_io.differences(before, json.loads(json.dumps(document)))
@@ -355,4 +382,4 @@ def _write_plan(out: Path, plan: TransferPlan, settings: Settings, command: str 
     settings_io.write_json(path, document)
 
 
-__all__ = ["Stage", "TransferPlan", "run_transfer", "stages"]
+__all__ = ["ABLATIONS", "Stage", "TransferPlan", "run_transfer", "stages"]

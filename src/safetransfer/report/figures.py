@@ -35,21 +35,21 @@ def figure_4(transfer: Transfer, target: str) -> list[Chart]:
             for seed in transfer.seeds
             if seed in pretrain or seed in tuned
         ]
-        learned = [_joined(None, run, key, 0) for run in scratch.values()]
-        lines = [_over_seeds("safe transfer", moved, "series-1")]
-        return [*lines, _over_seeds("from scratch", learned, "series-2")] if compared else lines
+        learned = [single(run, key) for run in scratch.values()]
+        lines = [over_seeds("safe transfer", moved, "series-1")]
+        return [*lines, over_seeds("from scratch", learned, "series-2")] if compared else lines
 
     in_deployment = [_totals(run, switch_at) for run in tuned.values()]
     if not in_deployment and pretrain:
         in_deployment = [_nothing_until(switch_at)]
-    totals = [_over_seeds("safe transfer", in_deployment, "series-1", smooth=False)]
+    totals = [over_seeds("safe transfer", in_deployment, "series-1", smooth=False)]
     if compared:
         learned = [_totals(run, 0) for run in scratch.values()]
-        totals.append(_over_seeds("from scratch", learned, "series-2", smooth=False))
+        totals.append(over_seeds("from scratch", learned, "series-2", smooth=False))
     spent_before = [_totals(run, 0, lead_in=False) for run in pretrain.values()]
     if spent_before:
         label = "before, in the low-stakes hallway"
-        line = _over_seeds(label, spent_before, "series-1", smooth=False)
+        line = over_seeds(label, spent_before, "series-1", smooth=False)
         totals.append(Line(label, line.x, line.y, "series-1", dashed=True))
     return [
         Chart(
@@ -76,8 +76,8 @@ def diagnostics(transfer: Transfer, stage: str) -> list[Chart]:
     runs = transfer.stage_runs(stage)
 
     def curve(label: str, key: str, colour: str) -> Line:
-        curves = [_joined(None, run, key, 0) for run in runs.values()]
-        return _over_seeds(label, curves, colour)
+        curves = [single(run, key) for run in runs.values()]
+        return over_seeds(label, curves, colour)
 
     return [
         Chart("Lagrange multiplier β", [curve("β", "multiplier", "series-1")], zero=True),
@@ -122,6 +122,11 @@ def _joined(before: Run | None, after: Run | None, key: str, switch_at: int) -> 
     return np.concatenate([np.zeros(0), *x]), np.concatenate([np.zeros(0), *y]), starts
 
 
+def single(run: Run, key: str) -> _Seed:
+    """One logged figure of one run, for `over_seeds`."""
+    return _joined(None, run, key, 0)
+
+
 def _totals(run: Run, offset: int, lead_in: bool = True) -> _Seed:
     """Total cost, beginning with 0 where the run begins or, with a lead-in, all the way before."""
     origin = [0.0, float(offset)] if lead_in and offset else [float(offset)]
@@ -134,7 +139,7 @@ def _nothing_until(epoch: int) -> _Seed:
     return np.array([0.0, float(epoch)]), np.zeros(2), [0]
 
 
-def _over_seeds(label: str, curves: Sequence[_Seed], colour: str, smooth: bool = True) -> Line:
+def over_seeds(label: str, curves: Sequence[_Seed], colour: str, smooth: bool = True) -> Line:
     """The mean over seeds where all of them have a figure; their range is the band."""
     if not curves:
         return Line(label, np.zeros(0), np.zeros(0), colour)

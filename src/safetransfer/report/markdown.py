@@ -30,12 +30,15 @@ def markdown_table(transfer: Transfer) -> str:
         if cost.moved is not None and cost.scratch:
             share = 100.0 * cost.moved / cost.scratch
             text = f"{name}: safe transfer cost {share:.1f}% of what learning there cost"
+            others = []
             if cost.scratch_same_steps and cost.moved_steps is not None:
                 same = 100.0 * cost.moved / cost.scratch_same_steps
-                text += (
-                    f" ({same:.1f}% of what it had cost after the same "
-                    f"{number(cost.moved_steps)} steps)"
-                )
+                steps = number(cost.moved_steps)
+                others.append(f"{same:.1f}% of what it had cost after the same {steps} steps")
+            if cost.scratch_until_good:
+                same = 100.0 * cost.moved / cost.scratch_until_good
+                others.append(f"{same:.1f}% of what it had cost until it was as good")
+            text += f" ({', '.join(others)})" if others else ""
             sentences.append(text + ".")
     evaluations = transfer.evaluations.values()
     episodes = sorted({e.episodes for e in evaluations})

@@ -9,12 +9,13 @@ from pathlib import Path
 
 import safetransfer
 from safetransfer.report import html
+from safetransfer.report.ablations import ablations
 from safetransfer.report.figures import diagnostics, figure_4
 from safetransfer.report.html import MISSING, number, times
 from safetransfer.report.paper import CITATION
 from safetransfer.report.provenance import configuration, provenance
 from safetransfer.report.results_table import results_table
-from safetransfer.report.runs import Transfer, read_transfer, regret
+from safetransfer.report.runs import AS_GOOD, Transfer, read_transfer, regret
 from safetransfer.report.stylesheet import CSS
 from safetransfer.report.words import absent, place_name, robot_and_place, short_name, stage_name
 
@@ -48,6 +49,7 @@ def render(transfer: Transfer) -> str:
         _headline(transfer),
         results_table(transfer),
         *(_curves(transfer, target) for target in transfer.targets),
+        ablations(transfer),
         _films(transfer),
         _inside(transfer),
         provenance(transfer),
@@ -120,6 +122,11 @@ def _finding(transfer: Transfer, target: str) -> str:
         notes.append(
             f"After the {number(paid.moved_steps)} steps that fine-tuning took there, learning "
             f"from scratch had cost {number(paid.scratch_same_steps)}."
+        )
+    if paid.scratch_until_good is not None:
+        notes.append(
+            f"Until it was as good as fine-tuning’s last epoch ({100 * AS_GOOD:.0f}% of its "
+            f"return, within the limit), it had cost {number(paid.scratch_until_good)}."
         )
     return (
         f"Moving the trained {robot} to {place} {verdict}: a total cost of {number(paid.moved)} "

@@ -61,9 +61,9 @@ def _result_row(
     cells = [
         f'<th scope="row">{label[0]} <small>{label[1]}</small></th>',
         _paper_cell(paper.episode_return if paper else None),
-        _our_cell(evaluation, "return", missing),
+        our_cell(evaluation, "return", missing),
         _paper_cell(paper.cost if paper else None),
-        _our_cell(evaluation, "cost", missing, transfer.cost_limit),
+        our_cell(evaluation, "cost", missing, transfer.cost_limit),
         f'<td class="total">{_total(transfer, stage)}</td>',
     ]
     return f"<tr>{''.join(cells)}</tr>"
@@ -73,7 +73,7 @@ def _paper_cell(value: float | None) -> str:
     return f'<td class="paper">{"–" if value is None else f"{value:,g}"}</td>'
 
 
-def _our_cell(
+def our_cell(
     evaluation: Evaluation | None, key: str, missing: str, limit: float | None = None
 ) -> str:
     estimate = evaluation.measures.get(key) if evaluation else None

@@ -194,7 +194,7 @@ class Transfer:
     """A transfer directory: what was planned, and the runs and evaluations that exist so far.
 
     Stages are named as their directories are: "pretrain", "zeroshot-<env>", "finetune-<env>",
-    "scratch-<env>".
+    "scratch-<env>", "unconstrained-<env>", "no_feedback-<env>".
     """
 
     root: Path
@@ -209,7 +209,17 @@ class Transfer:
     def stages(self) -> tuple[str, ...]:
         """The training stages, in the order in which they run."""
         trained = [f"{way}-{env}" for env in self.targets for way in ("finetune", "scratch")]
-        return ("pretrain", *trained)
+        return ("pretrain", *trained, *self.ablation_stages)
+
+    @property
+    def ablation_stages(self) -> tuple[str, ...]:
+        """The training stages of the planned ablations: of figure 6, then of figure 8."""
+        planned = self.plan.get("ablations") or ()
+        everywhere = [f"unconstrained-{env}" for env in (self.source, *self.targets)]
+        return (
+            *(everywhere if "unconstrained" in planned else ()),
+            *((f"no_feedback-{self.source}",) if "no_feedback" in planned else ()),
+        )
 
     def stage_runs(self, stage: str) -> dict[int, Run]:
         """The runs of one stage that exist, by seed."""
@@ -283,7 +293,10 @@ def read_transfer(root: str | Path) -> Transfer:
         for seed in seeds
         if (run := read_run(root / f"seed-{seed}" / stage)) is not None
     }
-    evaluated = [*transfer.stages, *(f"zeroshot-{env}" for env in targets)]
+    evaluated = [
+        *transfer.stages,
+        *(f"{ablation}zeroshot-{env}" for env in targets for ablation in ("", "no_feedback-")),
+    ]
     evaluations = {
         stage: evaluation
         for stage in evaluated
@@ -299,18 +312,23 @@ def read_transfer(root: str | Path) -> Transfer:
 
 # --- What moving cost, against learning there ---------------------------------------------------
 
+AS_GOOD = 0.98
+
 
 @dataclass(frozen=True)
 class Regret:
     """Total cost in one deployment environment, mean over seeds: moved there or learned there.
 
-    `scratch_same_steps` is what learning there had cost after as many steps as fine-tuning took.
+    `scratch_same_steps` is what learning there had cost after as many steps as fine-tuning took,
+    `scratch_until_good` what it had cost by the first epoch that was as good as fine-tuning's last
+    (`AS_GOOD` of its return, at no more than the cost limit or, where that is higher, its cost).
     Each is None where no seed has it yet.
     """
 
     moved: float | None
     scratch: float | None
     scratch_same_steps: float | None
+    scratch_until_good: float | None
     moved_steps: float | None
     scratch_steps: float | None
     finished: bool
@@ -338,15 +356,29 @@ def regret(transfer: Transfer, target: str) -> Regret:
         for seed in both
         if (steps := tuned[seed].last("env_steps")) is not None
     ]
+    until_good = [_until_good(scratch[seed], tuned[seed], transfer.cost_limit) for seed in both]
     stages = (f"finetune-{target}", f"scratch-{target}")
     return Regret(
         moved=_mean([run.cost_total for run in tuned.values()]),
         scratch=_mean([run.cost_total for run in scratch.values()]),
         scratch_same_steps=_mean(same_steps),
+        scratch_until_good=_mean(until_good),
         moved_steps=_mean([run.last("env_steps") for run in tuned.values()]),
         scratch_steps=_mean([run.last("env_steps") for run in scratch.values()]),
         finished=all(transfer.finished(stage) for stage in stages),
     )
+
+
+def _until_good(scratch: Run, tuned: Run, limit: float | None) -> float | None:
+    """Total cost of `scratch` by its first epoch that is as good as the last of `tuned`."""
+    wanted, paid = tuned.last("return"), tuned.last("cost")
+    if wanted is None or paid is None:
+        return None
+    good = (scratch.column("return") >= AS_GOOD * wanted) & (
+        scratch.column("cost") <= max(paid, limit or 0.0)
+    )
+    totals = scratch.column("cost_total")[good]
+    return float(totals[0]) if totals.size else None
 
 
 def _mean(values: list[float | None]) -> float | None:

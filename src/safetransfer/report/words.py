@@ -37,5 +37,11 @@ def absent(transfer: Transfer, stage: str) -> str:
 
 def stage_name(stage: str) -> str:
     way, _, env = stage.partition("-")
-    names = {"pretrain": "Pre-training", "finetune": "Fine-tuning in", "scratch": "From scratch in"}
+    names = {
+        "pretrain": "Pre-training",
+        "finetune": "Fine-tuning in",
+        "scratch": "From scratch in",
+        "unconstrained": "Unconstrained in",
+        "no_feedback": "Without last reward and cost in",
+    }
     return f"{names[way]} {short_name(env)}".strip()

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from safetransfer import settings_io
+from safetransfer.agent.networks import policy_weights
 from safetransfer.errors import CheckpointError, SettingError
 from safetransfer.training import checkpoint, logs
 
@@ -22,13 +23,22 @@ PLAN = "transfer.json"
 CONFIG = "config.json"
 STAGES = ("pretrained", "finetuned", "scratch", "unconstrained", "no_feedback")
 _KEPT = ("networks", "normaliser", "q_target", "log_alpha", "multiplier", "updates")
+_KEPT_TO_ACT = ("networks", "normaliser", "updates")
+_STAGES = {  # of a transfer's runs, by the beginning of their names
+    "pretrain": "pretrained",
+    "finetune": "finetuned",
+    "scratch": "scratch",
+    "unconstrained": "unconstrained",
+    "no_feedback": "no_feedback",
+}
 
 
 def keep(source: str | Path, destination: str | Path, stage: str = "pretrained") -> list[Path]:
     """Keep a run, or a whole transfer, at `destination`; list its agents in agents.json.
 
     A kept agent can act and be fine-tuned; optimisers, open episodes and replay are left out. Of a
-    transfer are kept the plan, every log, configuration and evaluation, and the pre-trained agents.
+    transfer are kept the plan, every log, configuration, evaluation and agent; of agents that were
+    not pre-trained, the critics are left out as well: they act, and carry over at most a policy.
 
     Args:
         source: directory of a run or of a transfer.
@@ -53,8 +63,9 @@ def keep(source: str | Path, destination: str | Path, stage: str = "pretrained")
     agents = []
     for run_dir in sorted(p.parent for p in source.glob(f"seed-*/*/{CONFIG}")):
         to = destination / run_dir.relative_to(source)
-        if run_dir.name == "pretrain":
-            _keep_agent(run_dir, to, destination.parent, "pretrained")
+        what = _STAGES.get(run_dir.name.partition("-")[0])
+        if what and (run_dir / checkpoint.FILE_NAME).exists():
+            _keep_agent(run_dir, to, destination.parent, what, to_act=what != "pretrained")
             agents.append(to)
         else:
             _keep_log(run_dir, to)
@@ -82,10 +93,14 @@ def _keep_log(run_dir: Path, destination: Path) -> dict[str, Any]:
     return config
 
 
-def _keep_agent(run_dir: Path, destination: Path, listed_in: Path, stage: str) -> None:
+def _keep_agent(
+    run_dir: Path, destination: Path, listed_in: Path, stage: str, to_act: bool = False
+) -> None:
     payload = checkpoint.load(run_dir)
     try:
-        agent = {name: payload["agent"][name] for name in _KEPT}
+        agent = {name: payload["agent"][name] for name in (_KEPT_TO_ACT if to_act else _KEPT)}
+        if to_act:
+            agent["networks"] = policy_weights(agent["networks"])
         kept = {name: payload[name] for name in ("settings", "shapes", "counters")}
     except KeyError as error:
         raise CheckpointError(f"{run_dir} is not a training run: it has no {error}") from error

@@ -67,7 +67,7 @@ class Settings:
 def laptop() -> Settings:
     """Point in minutes on two cores."""
     return Settings(
-        env=HallwaySettings(action_repeat=2, start_anywhere=0.5),
+        env=HallwaySettings(action_repeat=2, start_anywhere=0.5, wall_variety=0.5),
         agent=AgentSettings(constraint_warmup=2000),
     )
 
