@@ -313,7 +313,8 @@ def _transfer_options(parser: argparse.ArgumentParser, argv: Sequence[str]) -> N
         nargs="+",
         default=[],
         help="settings that are otherwise after the move, such as agent.lr=1e-4 "
-        "(besides agent.multiplier_init=1 agent.constraint_warmup=0)",
+        "(besides agent.multiplier_init=1 agent.constraint_warmup=0 train.decisions_per_update=16 "
+        "train.num_envs=16)",
     )
     parser.add_argument(
         "--no-scratch",

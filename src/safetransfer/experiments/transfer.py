@@ -58,9 +58,13 @@ class TransferPlan:
     reference: str | None = None
     # Settings that differ in fine-tuning. A first multiplier of 1 makes the carried-over agent
     # cautious while it is new there; it falls by itself where that was not needed.
-    # It knows what costs, so the constraint has no warm-up.
+    # It knows what costs, so the constraint has no warm-up. Experience is what costs there, so
+    # more is learned from less of it, in hallways few enough that each is crossed to its end.
     finetune: dict[str, Any] = field(
-        default_factory=lambda: {"agent": {"multiplier_init": 1.0, "constraint_warmup": 0}}
+        default_factory=lambda: {
+            "agent": {"multiplier_init": 1.0, "constraint_warmup": 0},
+            "train": {"decisions_per_update": 16.0, "num_envs": 16},
+        }
     )
 
     def __post_init__(self) -> None:
@@ -163,6 +167,8 @@ def stages(
         if plan.films:
             yield _film(f"zeroshot-{env}", base, pretrain, env, settings)
     tuned = _with(settings_io.updated(settings, plan.finetune), epochs=plan.finetune_epochs)
+    if plan.carry == "replay":  # whose rings are one to a hallway
+        tuned.train.num_envs = settings.train.num_envs
     for env in plan.to:
         name = f"finetune-{env}"
         yield _training(
