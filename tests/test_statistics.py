@@ -116,11 +116,11 @@ def test_two_stages_cover_the_mean_over_seeds_where_one_stage_does_not():
     rng = np.random.default_rng(7)
     seeds = np.repeat(np.arange(10), 12)
     covered = {hierarchical_bootstrap: 0, stratified_bootstrap: 0}
-    trials = 100
+    trials = 200
     for trial in range(trials):
         values = 5.0 + rng.normal(0.0, 2.0, 10)[seeds] + rng.normal(0.0, 2.0, seeds.size)
         for interval in covered:
-            _, low, high = interval(values, seeds, seed=trial, resamples=120)
+            _, low, high = interval(values, seeds, seed=trial, resamples=300)
             covered[interval] += low <= 5.0 <= high
     assert 0.87 <= covered[hierarchical_bootstrap] / trials <= 0.98
     assert covered[stratified_bootstrap] / trials < 0.6
@@ -170,3 +170,10 @@ def test_no_share_is_refused(share):
 def test_two_stages_refuse_what_cannot_be_resampled(values, groups, complaint):
     with pytest.raises(ValueError, match=complaint):
         hierarchical_bootstrap(values, groups)
+
+
+def test_two_stages_take_seeds_with_unequal_numbers_of_episodes():
+    # A resample holds the first seed twice, either once, or the second twice: 0, 6.75 or 9.
+    values, seeds = [0.0, 9.0, 9.0, 9.0], [0, 1, 1, 1]
+    mean, low, high = hierarchical_bootstrap(values, seeds)
+    assert (mean, low, high) == (6.75, 0.0, 9.0)
