@@ -414,6 +414,11 @@ def _evaluate_options(parser: argparse.ArgumentParser, argv: Sequence[str]) -> N
         type=int,
         help="seed of the hallways (default: one that no training uses)",
     )
+    parser.add_argument(
+        "--keep",
+        action="store_true",
+        help="also keep the episodes in the agent's directory, where `compare` finds them",
+    )
     _add_mocap(parser)
     _add_json(parser)
 
@@ -423,12 +428,19 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     clips = _mocap(arguments)
 
     def measure() -> dict[str, Any]:
-        from safetransfer.training.evaluate import EVALUATION_SEED, evaluate_checkpoint
+        from safetransfer.training.evaluate import (
+            EVALUATION_SEED,
+            evaluate_checkpoint,
+            keep_evaluation,
+        )
 
         seed = EVALUATION_SEED if arguments.seed is None else arguments.seed
-        return evaluate_checkpoint(
+        result = evaluate_checkpoint(
             arguments.agent, arguments.env, arguments.episodes, seed, mocap=clips
         )
+        if arguments.keep:
+            print(keep_evaluation(arguments.agent, result))
+        return result
 
     _measure(arguments, measure)
 
@@ -472,8 +484,30 @@ def _keep(arguments: argparse.Namespace) -> None:
         print(path)
 
 
+def _compare_options(parser: argparse.ArgumentParser, argv: Sequence[str]) -> None:
+    parser.add_argument(
+        "runs",
+        metavar="RUN",
+        nargs="+",
+        help="directory of a training run or a transfer, kept or not, or one that holds several",
+    )
+    parser.add_argument(
+        "--out", metavar="DIR", required=True, help="directory for page, tables and curves"
+    )
+    parser.add_argument(
+        "--markdown", action="store_true", help="print the tables as Markdown as well"
+    )
+
+
+def _compare(arguments: argparse.Namespace) -> None:
+    from safetransfer.report.comparison import write_comparison
+
+    page = write_comparison(arguments.runs, arguments.out)
+    print(page.with_suffix(".md").read_text(encoding="utf-8") if arguments.markdown else page)
+
+
 def _report_options(parser: argparse.ArgumentParser, argv: Sequence[str]) -> None:
-    parser.add_argument("directory", metavar="DIR", help="directory of a transfer")
+    parser.add_argument("directory", metavar="DIR", nargs="+", help="directory of a transfer")
     parser.add_argument("--out", metavar="FILE", help="the page (default: DIR/report.html)")
     parser.add_argument(
         "--markdown", action="store_true", help="print its table as Markdown, and write no page"
@@ -485,10 +519,16 @@ def _report(arguments: argparse.Namespace) -> None:
     from safetransfer.report.page import write_report
     from safetransfer.report.runs import read_transfer
 
+    directory, *more = arguments.directory
+    if more:
+        raise SettingError(
+            "a report is about one transfer; to compare several: "
+            f"safetransfer compare {shlex.join(arguments.directory)} --out DIR"
+        )
     if arguments.markdown:
-        print(markdown_table(read_transfer(arguments.directory)))
+        print(markdown_table(read_transfer(directory)))
         return
-    print(write_report(arguments.directory, out=arguments.out))
+    print(write_report(directory, out=arguments.out))
 
 
 def _watch_options(parser: argparse.ArgumentParser, argv: Sequence[str]) -> None:
@@ -596,6 +636,12 @@ COMMANDS = {
         "keep trained agents, logs and configurations, without what only resuming needs",
         _keep_options,
         _keep,
+    ),
+    "compare": Command(
+        "RUN [RUN ...] --out DIR [--markdown]",
+        "tables and curves of any number of runs, seeds taken together",
+        _compare_options,
+        _compare,
     ),
     "report": Command(
         "DIR [--out FILE | --markdown]", "write the page about a transfer", _report_options, _report

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -189,6 +190,15 @@ def evaluate_checkpoint(
         "agent": Path(path).name,
         "mocap": describe_people(env_settings),
     }
+
+
+def keep_evaluation(path: str | Path, result: Mapping[str, Any]) -> Path:
+    """Write what `evaluate_checkpoint` returned beside its agent: evaluations/ENV.json there."""
+    name = re.sub(r"[^\w.-]+", "-", str(result["env"]))
+    file = checkpoint.locate(path).parent / "evaluations" / f"{name}.json"
+    file.parent.mkdir(exist_ok=True)
+    settings_io.write_json(file, result)
+    return file
 
 
 def describe_people(env_settings: HallwaySettings) -> dict[str, Any] | None:

@@ -1,0 +1,244 @@
+"""What there is to compare: training runs and evaluations, found below the directories given."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from safetransfer import settings_io
+from safetransfer.report.runs import MEASURES, Run, RunFileError, read_run
+
+LOG, PLAN = "log.jsonl", "transfer.json"
+BEFORE = "pre-training "
+"""Begins the names of settings that an agent was trained with before it moved."""
+
+# Settings that change how a run is carried out, not what is learned.
+_INCIDENTAL = frozenset(
+    (
+        *("env.mocap", "train.seed", "train.threads", "train.device", "train.tensorboard"),
+        *("train.checkpoint_minutes", "train.checkpoint_replay"),
+    )
+)
+
+
+@dataclass(frozen=True)
+class Member:
+    """One seed of something: how an agent came to be, and what it did in one environment.
+
+    `way` is "trained", "zero-shot", "fine-tuned" or "from scratch"; `run` is its training there
+    (None for zero-shot) and `episodes` what an evaluation there measured, arrays (episodes,) of
+    "return", "cost" and "length", or None. `settings` are flat, {"agent.lr": 5e-4, ...}.
+    """
+
+    path: Path
+    way: str
+    env: str
+    seed: int
+    settings: Mapping[str, Any]
+    run: Run | None
+    episodes: Mapping[str, NDArray[np.float64]] | None
+    cost_limit: float | None
+
+    @property
+    def key(self) -> tuple[Any, ...]:
+        """Equal for the seeds of one thing."""
+        settings = tuple(sorted((name, repr(value)) for name, value in self.settings.items()))
+        return self.way, self.env, settings
+
+
+def find_members(roots: Sequence[str | Path]) -> list[Member]:
+    """Every run and evaluation in the directories `roots`: runs, transfers, or what holds those.
+
+    A run that is found twice, also as a copy elsewhere, counts once. RunFileError where a directory
+    holds nothing to compare, or for a file that cannot be read.
+    """
+    members: list[Member] = []
+    seen: set[tuple[Any, ...]] = set()
+    for root in map(Path, roots):
+        if not root.is_dir():
+            raise RunFileError(f"{root}: no such directory; name a training run or a transfer")
+        found = list(_below(root))
+        if not found:
+            raise RunFileError(
+                f"{root}: no training run ({LOG}) and no transfer ({PLAN}) in it or below it"
+            )
+        for member in found:
+            identity = (*member.key, member.seed, _content(member))
+            if identity not in seen:
+                seen.add(identity)
+                members.append(member)
+    return members
+
+
+def _content(member: Member) -> str:
+    """A digest of what was measured: the same for a run and its copy."""
+    digest = hashlib.sha256()
+    if member.run is not None:
+        digest.update(repr([sorted(row.items()) for row in member.run.rows]).encode())
+    for name, values in sorted((member.episodes or {}).items()):
+        digest.update(name.encode() + values.tobytes())
+    return digest.hexdigest()
+
+
+def _below(root: Path) -> Iterator[Member]:
+    if (root / PLAN).is_file():
+        yield from _transfer(root)
+    elif (root / LOG).is_file():
+        yield from _single_run(root)
+    else:
+        for folder in sorted(p for p in root.iterdir() if p.is_dir() and p.name[0] != "."):
+            yield from _below(folder)
+
+
+# --- A run by itself ----------------------------------------------------------------------------
+
+
+def _single_run(path: Path) -> Iterator[Member]:
+    """A run in its own environment, and its agent in the others that it was evaluated in."""
+    run = read_run(path)
+    if run is None:
+        return
+    settings = flat_settings(run.config)
+    env, seed = _env(settings, path), _seed(run.config)
+    init = run.config.get("init")
+    if isinstance(init, Mapping):
+        settings |= {f"init.{name}": value for name, value in init.items()}
+    evaluations = {}
+    for file in sorted((path / "evaluations").glob("*.json")):
+        document = settings_io.read_file(file)
+        evaluations[str(document.get("env", file.stem))] = _episodes(document, file)
+    way = "fine-tuned" if init else "trained"
+    limit = _limit(settings)
+    yield Member(path, way, env, seed, settings, run, evaluations.pop(env, None), limit)
+    for elsewhere, episodes in evaluations.items():
+        yield Member(path, "zero-shot", elsewhere, seed, settings, None, episodes, limit)
+
+
+# --- The stages of a transfer -------------------------------------------------------------------
+
+
+def _transfer(root: Path) -> Iterator[Member]:
+    for base in sorted(root.glob("seed-*")):
+        pretrain = read_run(base / "pretrain")
+        before = flat_settings(pretrain.config) if pretrain else {}
+        for folder in _stage_folders(base):
+            run = read_run(folder)
+            if run is None:
+                continue
+            settings = flat_settings(run.config)
+            stage, env = folder.name.partition("-")[0], _env(settings, folder)
+            way = {"finetune": "fine-tuned", "scratch": "from scratch"}.get(stage, "trained")
+            if stage == "finetune":
+                settings |= _inherited(before)
+                init = run.config.get("init")
+                if isinstance(init, Mapping):
+                    settings["init.carry"] = init.get("carry")
+            episodes = _evaluation(base, folder.name)
+            limit = _limit(settings)
+            yield Member(folder, way, env, _seed(run.config), settings, run, episodes, limit)
+        for file in sorted((base / "evaluations").glob("zeroshot-*.json")):
+            document = settings_io.read_file(file)
+            env = str(document.get("env", file.stem.partition("-")[2]))
+            seed = _seed(pretrain.config) if pretrain else int(base.name.removeprefix("seed-"))
+            yield Member(
+                file,
+                "zero-shot",
+                env,
+                seed,
+                before | _motions(document),
+                None,
+                _episodes(document, file),
+                _limit(before),
+            )
+
+
+def _stage_folders(base: Path) -> list[Path]:
+    folders = [log.parent for log in sorted(base.glob(f"*/{LOG}"))]
+    return sorted(folders, key=lambda p: (p.name != "pretrain", p.name))
+
+
+def _inherited(before: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of pre-training, so that agents with another past are not taken for seeds."""
+    return {BEFORE + name: value for name, value in before.items()}
+
+
+def _evaluation(base: Path, stage: str) -> Mapping[str, NDArray[np.float64]] | None:
+    file = base / "evaluations" / f"{stage}.json"
+    return _episodes(settings_io.read_file(file), file) if file.is_file() else None
+
+
+# --- Reading ------------------------------------------------------------------------------------
+
+
+def flat_settings(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What was learned how, as {"agent.lr": 5e-4, ...}: without the seed and what is incidental."""
+    settings = config.get("settings")
+    flat = dict(_flat(settings if isinstance(settings, Mapping) else {}))
+    return {name: value for name, value in flat.items() if name not in _INCIDENTAL} | _motions(
+        config
+    )
+
+
+def _motions(document: Mapping[str, Any]) -> dict[str, Any]:
+    """What people moved by, by content and not by folder; nothing where there were no people."""
+    people = document.get("mocap")
+    if not isinstance(people, Mapping):
+        return {}
+    name = str(people.get("source", ""))
+    return {"motions": f"{name} {str(people.get('sha256') or '')[:8]}".strip()}
+
+
+def _flat(tree: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
+    for name, value in tree.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
+def _env(settings: Mapping[str, Any], path: Path) -> str:
+    robot, obstacles = settings.get("env.robot"), settings.get("env.obstacles")
+    if isinstance(robot, str) and isinstance(obstacles, str):
+        return robot + obstacles
+    return str(settings.get("env.id") or path.name)
+
+
+def _seed(config: Mapping[str, Any]) -> int:
+    settings = config.get("settings")
+    train = settings.get("train") if isinstance(settings, Mapping) else None
+    seed = train.get("seed") if isinstance(train, Mapping) else None
+    return seed if isinstance(seed, int) else 0
+
+
+def _limit(settings: Mapping[str, Any]) -> float | None:
+    """Cost limit per episode: the limit per step times the steps of a whole episode."""
+    per_step, steps = settings.get("agent.cost_limit"), settings.get("env.max_steps")
+    if isinstance(per_step, int | float) and isinstance(steps, int | float):
+        return float(per_step) * float(steps)
+    return None
+
+
+def _episodes(document: Mapping[str, Any], file: Path) -> dict[str, NDArray[np.float64]]:
+    """What each episode of an evaluation measured; RunFileError where that is not all numbers."""
+    recorded = document.get("per_episode")
+    if not isinstance(recorded, Mapping):
+        raise RunFileError(f"{file}: no 'per_episode'; evaluate again with this version")
+    episodes = {}
+    for name in MEASURES:
+        try:
+            episodes[name] = np.array(recorded[name], dtype=np.float64)
+        except (KeyError, TypeError, ValueError):
+            raise RunFileError(f"{file}: per_episode.{name} must be a list of numbers") from None
+        if episodes[name].ndim != 1 or not np.isfinite(episodes[name]).all():
+            raise RunFileError(f"{file}: per_episode.{name} must be a list of finite numbers")
+    if not len({values.size for values in episodes.values()}) == 1 or not episodes["cost"].size:
+        raise RunFileError(f"{file}: per_episode needs a return, cost and length of each episode")
+    if episodes["length"].min() <= 0:
+        raise RunFileError(f"{file}: per_episode.length must be numbers of steps above 0")
+    return episodes
