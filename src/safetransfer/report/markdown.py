@@ -45,7 +45,8 @@ def markdown_table(transfer: Transfer) -> str:
     seeds = len(transfer.seeds)
     sentences.append(
         f"{seeds} seed{'s' * (seeds > 1)}, {' to '.join(map(str, episodes)) or 'no'} evaluation "
-        "episodes in a row; means, with 95% bootstrap intervals over episodes."
+        "episodes in a row; means, with 95% bootstrap intervals over "
+        + ("seeds and episodes." if seeds > 1 else "episodes.")
     )
     return "\n".join(lines) + "\n\n" + " ".join(sentences)
 

@@ -116,9 +116,12 @@ def _table_note(transfer: Transfer) -> str:
     if counts:
         span = f"{counts[0]:,}" if len(counts) == 1 else f"{counts[0]:,} to {counts[-1]:,}"
         notes[0] += f" ({span} of them in each row)"
+    seeds = len(transfer.seeds)
     notes[0] += (
-        " and its 95% percentile bootstrap interval, resampled within each training seed "
-        f"({len(transfer.seeds)} seed{'s' * (len(transfer.seeds) > 1)})."
+        f" and its 95% percentile bootstrap interval, over {seeds} training seeds and the episodes "
+        "within each."
+        if seeds > 1
+        else " and its 95% percentile bootstrap interval, over the episodes of one training seed."
     )
     if transfer.cost_limit is not None:
         notes.append(f"▲ marks a cost above the limit of {transfer.cost_limit:g} per episode.")

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from safetransfer.errors import SafeTransferError
-from safetransfer.report.statistics import bootstrap_mean
+from safetransfer.report.statistics import bootstrap_mean, hierarchical_bootstrap
 
 MEASURES = ("return", "cost", "length")
 
@@ -177,7 +177,11 @@ def _pooled(name: str, found: Mapping[int, tuple[Path, Mapping[str, Any]]]) -> E
                 raise RunFileError(f"{path}: {name}.mean must be a finite number")
             summaries.append(document[name])
     if episodes and len(set(strata)) == len(found):
-        mean, low, high = bootstrap_mean(episodes, strata)
+        # Over seeds and episodes: of new agents trained in the same way, not of these alone.
+        several = len(found) > 1
+        mean, low, high = (
+            hierarchical_bootstrap(episodes, strata) if several else bootstrap_mean(episodes)
+        )
         return Estimate(mean, (low, high))
     if not summaries:
         return None

@@ -69,6 +69,7 @@ def laptop() -> Settings:
     return Settings(
         env=HallwaySettings(action_repeat=2, start_anywhere=0.5, wall_variety=0.5),
         agent=AgentSettings(constraint_warmup=2000),
+        train=TrainSettings(epochs=12),
     )
 
 
