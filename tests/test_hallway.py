@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from gymnasium.vector import AutoresetMode
 
-from safetransfer.envs import obstacles
 from safetransfer.envs.camera import decode_depth
 from safetransfer.envs.hallway import HallwayEnv, HallwayVectorEnv
 from safetransfer.envs.robots import Point

@@ -8,7 +8,6 @@ import mujoco
 import numpy as np
 import pytest
 
-from safetransfer.envs import varied_walls
 from safetransfer.envs.camera import Camera
 from safetransfer.envs.hallway import HallwayVectorEnv
 from safetransfer.envs.obstacles import Walls

@@ -22,7 +22,9 @@ from safetransfer.errors import CheckpointError, SettingError
 
 _SIMULATION = ("time", "qpos", "qvel", "qacc_warmstart", "ctrl", "mocap_pos", "mocap_quat")
 """The MuJoCo state that an episode depends on (the models have no activations or plugins)."""
-_BAD_NUMBERS = slice(int(mujoco.mjtWarning.mjWARN_BADQPOS), int(mujoco.mjtWarning.mjWARN_BADQACC) + 1)
+_BAD_NUMBERS = slice(
+    int(mujoco.mjtWarning.mjWARN_BADQPOS), int(mujoco.mjtWarning.mjWARN_BADQACC) + 1
+)
 """MuJoCo's warnings after which it has put a simulation back to the model's defaults."""
 
 PROPRIO_LIMIT = 1e4
@@ -125,7 +127,6 @@ class HallwayVectorEnv(VectorEnv):
         self._state = {name: self.batch.bind(name) for name in _SIMULATION}
         self._qpos, self._ctrl = self._state["qpos"], self._state["ctrl"]
         self._sensors = self.batch.bind("sensordata")
-        self._bad_numbers = self.batch.warning[:, _BAD_NUMBERS, 1]
         self._first_touch = int(np.sum(self.model.sensor_dim)) - self.course.slots - 2
 
         n, obstacles = num_envs, self.course.count
@@ -244,7 +245,7 @@ class HallwayVectorEnv(VectorEnv):
         """Simulate one control step of hallways active (N,), and note what was touched."""
         slices = self.robot.slices
         begun = {name: value.copy() for name, value in self._state.items()}
-        warnings = self._bad_numbers.copy()
+        warnings = self._bad_numbers()
         running = active
         for _ in range(slices):
             self.course.advance(running)
@@ -253,9 +254,9 @@ class HallwayVectorEnv(VectorEnv):
                 ids=None if running.all() else np.flatnonzero(running),
                 nstep=self.robot.substeps // slices,
             )
-            broken = (self._bad_numbers != warnings).any(axis=1)
+            broken = running & (self._bad_numbers() != warnings)
             if broken.any():
-                self._put_back(broken & running, begun)
+                self._put_back(broken, begun)
                 running = running & ~broken
                 if not running.any():
                     break
@@ -270,6 +271,10 @@ class HallwayVectorEnv(VectorEnv):
                 self._in_contact,
                 self._at_side_wall,
             )
+
+    def _bad_numbers(self) -> np.ndarray:
+        """How often each simulation has run into numbers that MuJoCo doesn't go on with, (N,)."""
+        return self.batch.warning[:, _BAD_NUMBERS, 1].sum(axis=1)
 
     def _put_back(self, broken: np.ndarray, begun: dict[str, np.ndarray]) -> None:
         """Give hallways broken (N,) back the state in which the control step began."""

@@ -1,8 +1,8 @@
 """Obstacle courses: where walls, poles and people stand, what physics and the camera see of them.
 
-Physics holds a few mocap bodies ("slots"), and before each slice of a control step (`Robot.slices`)
-they take the obstacles that the robot could touch during it; the rest of the course is out of its reach and needs no body.
-The camera sees all of it.
+Physics holds a few mocap bodies ("slots"), and before each slice of a control step
+(`Robot.slices`) they take the obstacles that the robot could touch during it; the rest of the
+course is out of its reach and needs no body. The camera sees all of it.
 """
 
 from __future__ import annotations

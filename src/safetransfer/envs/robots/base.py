@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import abc
 import math
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import mujoco
 import numpy as np
@@ -51,6 +53,9 @@ class Robot(abc.ABC):
     """Angle of the camera below straight ahead, radians."""
     camera_fovy: float
     """Vertical field of view, degrees."""
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    """What a preset of training settings has otherwise for this robot, by the preset's name and by
+    section: {"laptop": {"env": {"action_repeat": 2}}}."""
 
     @property
     def control_dt(self) -> float:

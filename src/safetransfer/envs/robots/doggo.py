@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import mujoco
 import numpy as np
@@ -68,6 +69,12 @@ class Doggo(Robot):
     camera_position = (0.125, 0.0, 0.2)
     camera_down = math.radians(22)
     camera_fovy = 100.0
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "laptop": {
+            "agent": {"target_entropy": -6.0},
+            "train": {"num_envs": 32, "decisions_per_update": 64.0},
+        },
+    }
 
     def add_to(self, spec: mujoco.MjSpec) -> None:
         torso = spec.worldbody.add_body(name=ROBOT, pos=[0, 0, HEIGHT])
@@ -153,9 +160,7 @@ def _add_leg(torso: mujoco.MjsBody, leg: int) -> None:
     _add_capsule(thigh, f"upper_{leg}", np.zeros(3), upper, _RED)
 
     shin = thigh.add_body(name=f"lower_{leg}", pos=upper)
-    _add_joint(
-        shin, f"ankle_{leg}", axis=[-0.5 * mirror[1], 0.866, 0], degrees=(-75, 0), rest=-20
-    )
+    _add_joint(shin, f"ankle_{leg}", axis=[-0.5 * mirror[1], 0.866, 0], degrees=(-75, 0), rest=-20)
     _add_capsule(shin, f"lower_{leg}", np.zeros(3), lower, _BLUE if front else _GREEN)
 
 
