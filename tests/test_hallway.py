@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from gymnasium.vector import AutoresetMode
 
-from safetransfer.envs import obstacles
 from safetransfer.envs.camera import decode_depth
 from safetransfer.envs.hallway import HallwayEnv, HallwayVectorEnv
 from safetransfer.envs.robots import Point
@@ -209,7 +208,6 @@ def test_physics_of_what_is_near_is_physics_of_everything(course, monkeypatch):
     near = make(num_envs=4, **settings)
     monkeypatch.setattr(Point, "max_speed", 1e4)
     monkeypatch.setattr(Point, "near_capsules", 1000)
-    monkeypatch.setattr(obstacles, "POLE_SLOTS", 20)
     everything = make(num_envs=4, **settings)
     near.reset(seed=2)
     everything.reset(seed=2)

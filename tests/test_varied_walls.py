@@ -8,7 +8,6 @@ import mujoco
 import numpy as np
 import pytest
 
-from safetransfer.envs import varied_walls
 from safetransfer.envs.camera import Camera
 from safetransfer.envs.hallway import HallwayVectorEnv
 from safetransfer.envs.obstacles import Walls
@@ -244,7 +243,6 @@ def test_a_few_slots_do_as_well_as_one_for_each_block(monkeypatch):
     settings = {"start_anywhere": 1.0, "wall_variety": 0.7, "length": 8.0, "walls": 2}
     near = make(6, **settings)
     monkeypatch.setattr(Point, "max_speed", 1e4)
-    monkeypatch.setattr(varied_walls, "BLOCK_SLOTS", 100)
     everything = make(6, **settings)
     near.reset(seed=2)
     everything.reset(seed=2)

@@ -111,15 +111,18 @@ def _overview() -> argparse.ArgumentParser:
 # ---------------------------------------------------------------- settings shared by commands
 
 
-def _add_settings(parser: argparse.ArgumentParser, argv: Sequence[str]) -> None:
+def _add_settings(
+    parser: argparse.ArgumentParser, argv: Sequence[str], env_option: str = "--env"
+) -> None:
+    """Options of the settings; `env_option` is the one that names the environment."""
     from safetransfer.training.settings import PRESETS, preset
 
     parser.add_argument(
         "--preset",
         default="laptop",
         metavar="{" + ",".join(PRESETS) + "}",
-        help="where the settings start from; --help shows the defaults of the preset that stands "
-        "beside it (default: laptop)",
+        help="where the settings start from; some differ by robot. --help shows the defaults of "
+        f"the preset, and of {env_option}'s robot, that stand beside it (default: laptop)",
     )
     parser.add_argument(
         "--config",
@@ -127,18 +130,42 @@ def _add_settings(parser: argparse.ArgumentParser, argv: Sequence[str]) -> None:
         help="JSON or TOML file of settings that go over the preset's, such as a run's config.json",
     )
     _add_mocap(parser)
-    peek = _Parser(add_help=False, allow_abbrev=False)
+    peek = _Parser(prog=parser.prog, add_help=False, allow_abbrev=False)
     peek.add_argument("--preset", default="laptop")
-    settings_io.add_flags(parser, preset(peek.parse_known_args(argv)[0].preset))
+    peek.add_argument("--config")
+    peek.add_argument("--env.robot", dest="robot")
+    peek.add_argument(env_option, dest="env")
+    seen, _ = peek.parse_known_args(argv)
+    robot = _robot(seen.robot, seen.env, _configured(seen.config))
+    settings_io.add_flags(parser, preset(seen.preset, robot))
+
+
+def _configured(path: str | None) -> dict[str, Any]:
+    return settings_io.read_settings(path) if path else {}
+
+
+def _robot(flag: str | None, env_name: str | None, configured: dict[str, Any]) -> str:
+    """The robot whose presets count: of the flag, the named environment, the file, or the first."""
+    from safetransfer.envs.registration import parse_env_name
+    from safetransfer.envs.settings import HallwaySettings
+
+    if flag:
+        return flag
+    if env_name:
+        return parse_env_name(env_name)[0]
+    env = configured.get("env")
+    robot = env.get("robot") if isinstance(env, dict) else None
+    return robot if isinstance(robot, str) else HallwaySettings.robot
 
 
 def _settings(arguments: argparse.Namespace, env_name: str | None = None) -> Any:
-    """Preset, file, named environment, flags: the later goes over the earlier."""
+    """The robot's preset, file, named environment, flags: the later goes over the earlier."""
     from safetransfer.training.settings import preset
 
-    settings = preset(arguments.preset)
-    if arguments.config:
-        settings = settings_io.updated(settings, settings_io.read_settings(arguments.config))
+    configured = _configured(arguments.config)
+    flag = settings_io.given_flags(arguments).get("env.robot")
+    settings = preset(arguments.preset, _robot(flag, env_name, configured))
+    settings = settings_io.updated(settings, configured)
     if env_name:
         from safetransfer.envs.registration import parse_env_name
 
@@ -280,8 +307,7 @@ def _transfer_options(parser: argparse.ArgumentParser, argv: Sequence[str]) -> N
         "--to",
         metavar="NAME",
         nargs="+",
-        default=plan.to,
-        help=f"environments to move to (default: {' '.join(plan.to)})",
+        help="environments to move to (default: Poles and Humanoids of the same robot)",
     )
     parser.add_argument(
         "--seeds",
@@ -346,7 +372,7 @@ def _transfer_options(parser: argparse.ArgumentParser, argv: Sequence[str]) -> N
         "--no-films", dest="films", action="store_false", help="leave out the films"
     )
     _add_carry(parser, plan.carry)
-    _add_settings(parser, argv)
+    _add_settings(parser, argv, "--from")
 
 
 def _transfer(arguments: argparse.Namespace) -> None:
@@ -361,9 +387,10 @@ def _transfer(arguments: argparse.Namespace) -> None:
             raise SettingError(f"transfer does not take --{flag}; use {instead}")
     settings = _settings(arguments, arguments.source)
     pretrain = arguments.pretrain_epochs or settings.train.epochs
+    to = arguments.to or [settings.env.robot + place for place in ("Poles", "Humanoids")]
     plan = TransferPlan(
         env=arguments.source,
-        to=tuple(arguments.to),
+        to=tuple(to),
         seeds=tuple(arguments.seeds),
         pretrain_epochs=pretrain,
         finetune_epochs=arguments.finetune_epochs or min(TransferPlan.finetune_epochs, pretrain),

@@ -88,6 +88,7 @@ class _Bare:
             self.twin.bind(key)
         if env.batch.expanded("geom_size") is not None:
             self.size = self.twin.expand("geom_size")
+        self.substeps = env.robot.substeps // env.robot.slices
         self.records: list[dict[str, np.ndarray]] = []
 
     def record(self, actions: np.ndarray) -> None:
@@ -114,7 +115,7 @@ class _Bare:
                 else:
                     self.states[key][:] = value
             start = time.perf_counter()
-            self.twin.step(nstep=self.env.robot.substeps)
+            self.twin.step(nstep=self.substeps)
             seconds += time.perf_counter() - start
         return seconds
 

@@ -9,9 +9,10 @@ ROBOT = "robot"
 
 TOUCHES_OBSTACLES = 1
 TOUCHES_FLOOR = 2
-"""Contact bits. A robot's geoms set `contype` to one or both (and `conaffinity` to 0, or to a bit
-of their own for self-collision); floor, walls and obstacles set only `conaffinity`, so that they
-never collide with each other."""
+TOUCHES_ROBOT = 4
+"""Contact bits. A robot's geoms set `contype` to some of them, and `conaffinity` to 0, or to
+TOUCHES_ROBOT so that the robot collides with itself; floor, walls and obstacles set only
+`conaffinity`, so that they never collide with each other."""
 
 
 def add_touch_sensor(spec: mujoco.MjSpec, name: str, kind: mujoco.mjtObj, target: str) -> None:

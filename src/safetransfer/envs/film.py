@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 VIEWS = ("first", "behind", "above")
 _FAR = 40.0
+_BACK_WALL = 2
+"""Its place among the boxes of the scene (`world.shell`)."""
 _KINDS = {
     mujoco.mjtGeom.mjGEOM_SPHERE: "sphere",
     mujoco.mjtGeom.mjGEOM_CAPSULE: "capsule",
@@ -77,6 +79,7 @@ class Filmer:
         x, y = env.robot.position(qpos)[0, :2]
         lens = Camera(width, height, 55.0, _FAR)
         if view == "behind":
+            self.scene.box_half[0, _BACK_WALL] = 0  # at the start it would hide the robot
             eye, target = np.array([x - 2.4, 0.5 * y, 1.7]), np.array([x + 1.8, 0.7 * y, 0.2])
             axes = look_at(eye, target)
         else:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import gymnasium
+import mujoco
 import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from mujoco.batch import Batch
 
-from safetransfer.envs.accounting import account
+from safetransfer.envs.accounting import account, note_touches
 from safetransfer.envs.camera import Camera
 from safetransfer.envs.film import Filmer
 from safetransfer.envs.obstacles import make_course
@@ -21,6 +22,10 @@ from safetransfer.errors import CheckpointError, SettingError
 
 _SIMULATION = ("time", "qpos", "qvel", "qacc_warmstart", "ctrl", "mocap_pos", "mocap_quat")
 """The MuJoCo state that an episode depends on (the models have no activations or plugins)."""
+_BAD_NUMBERS = slice(
+    int(mujoco.mjtWarning.mjWARN_BADQPOS), int(mujoco.mjtWarning.mjWARN_BADQACC) + 1
+)
+"""MuJoCo's warnings after which it has put a simulation back to the model's defaults."""
 
 PROPRIO_LIMIT = 1e4
 """Proprioception is clipped to this (a hard bump reads some 100 m/s^2), so that it has a space."""
@@ -38,6 +43,7 @@ class HallwayVectorEnv(VectorEnv):
     `info`, arrays over the N hallways:
       "cost" (float64) and "touched" (int, how many obstacles) belong to the step, as the reward
       does; "touched_mask" (N, obstacles) says which;
+      "unstable" (bool): the simulation broke down in this step, see below;
       "progress" (x, m), "steps" (control steps so far) and "full_start" (the episode began at the
       start line) belong to the returned observation.
     With automatic reset in the same step, `info["final_obs"]` and `info["final_info"]` hold the
@@ -47,6 +53,12 @@ class HallwayVectorEnv(VectorEnv):
 
     With `action_repeat` k, a step holds the action for k control steps (fewer where the episode
     ends): reward and cost are sums, and one picture is taken.
+
+    Contact is looked for every 0.02 s (`Robot.slices`): a control step costs 1 if there was any.
+
+    Where MuJoCo finds that a simulation has run into numbers that are too large or none at all, the
+    robot is put back to where the control step began and the episode is truncated. The last
+    observation, the reward and the next episode are then as sound as any.
 
     The results do not depend on `threads`, nor one hallway's on the others.
     """
@@ -125,6 +137,10 @@ class HallwayVectorEnv(VectorEnv):
         self._full_start = np.ones(n, np.bool_)
         self._touched_now = np.zeros((n, obstacles), np.bool_)
         self._touched_ever = np.zeros((n, obstacles), np.bool_)
+        self._first_touches = np.zeros(n, np.int64)
+        self._in_contact = np.zeros(n, np.bool_)
+        self._at_side_wall = np.zeros(n, np.bool_)
+        self._unstable = np.zeros(n, np.bool_)
         self._done = np.zeros(n, np.bool_)
         self._reward = np.zeros(n)
         self._cost = np.zeros(n)
@@ -155,6 +171,7 @@ class HallwayVectorEnv(VectorEnv):
         self._begin(mask)
         self._cost[mask] = 0.0
         self._touched_now[mask] = False
+        self._unstable[mask] = False
         self._done[mask] = False
         return self._observe(), self._info()
 
@@ -211,40 +228,78 @@ class HallwayVectorEnv(VectorEnv):
 
     def _advance(self, active: np.ndarray) -> None:
         """Run up to `action_repeat` control steps in hallways active (N,), summing the outcome."""
-        for outcome in (self._reward, self._cost, self._terminated, self._truncated):
+        for outcome in (
+            self._reward, self._cost, self._terminated, self._truncated, self._unstable,
+            self._touched_now,
+        ):  # fmt: skip
             outcome[:] = 0
-        self._touched_now[:] = False
         for _ in range(self.settings.action_repeat):
-            everyone = active.all()
-            if not everyone and not active.any():
+            if not active.any():
                 break
-            self.course.advance(active)
-            self.course.fill_slots(active, self.robot.position(self._qpos))
-            self.batch.step(
-                ids=None if everyone else np.flatnonzero(active), nstep=self.robot.substeps
-            )
+            self._control_step(active)
             self._account(active)
             active = active & ~(self._terminated | self._truncated)
         self._sense()
 
+    def _control_step(self, active: np.ndarray) -> None:
+        """Simulate one control step of hallways active (N,), and note what was touched."""
+        slices = self.robot.slices
+        begun = {name: value.copy() for name, value in self._state.items()}
+        warnings = self._bad_numbers()
+        running = active
+        for _ in range(slices):
+            self.course.advance(running)
+            self.course.fill_slots(running, self.robot.position(self._qpos))
+            self.batch.step(
+                ids=None if running.all() else np.flatnonzero(running),
+                nstep=self.robot.substeps // slices,
+            )
+            broken = running & (self._bad_numbers() != warnings)
+            if broken.any():
+                self._put_back(broken, begun)
+                running = running & ~broken
+                if not running.any():
+                    break
+            note_touches(
+                running,
+                self._sensors,
+                self._first_touch,
+                self.course.owner,
+                self._touched_now,
+                self._touched_ever,
+                self._first_touches,
+                self._in_contact,
+                self._at_side_wall,
+            )
+
+    def _bad_numbers(self) -> np.ndarray:
+        """How often each simulation has run into numbers that MuJoCo doesn't go on with, (N,)."""
+        return self.batch.warning[:, _BAD_NUMBERS, 1].sum(axis=1)
+
+    def _put_back(self, broken: np.ndarray, begun: dict[str, np.ndarray]) -> None:
+        """Give hallways broken (N,) back the state in which the control step began."""
+        for name, value in self._state.items():
+            value[broken] = begun[name][broken]
+        self.batch.forward(np.flatnonzero(broken))
+        self._unstable |= broken
+
     def _account(self, active: np.ndarray) -> None:
         """Reward, cost and ends of one control step."""
-        settings, course = self.settings, self.course
+        settings = self.settings
         account(
             active,
             self._qpos,
-            self._sensors,
-            self._first_touch,
-            course.owner,
-            course.first_touch_only,
+            self._unstable,
+            self._first_touches,
+            self._in_contact,
+            self._at_side_wall,
+            self.course.first_touch_only,
             settings.side_wall_cost,
             settings.progress_reward / settings.length,
             settings.length,
             settings.max_steps,
             self._x,
             self._steps,
-            self._touched_now,
-            self._touched_ever,
             self._reward,
             self._cost,
             self._terminated,
@@ -375,6 +430,7 @@ class HallwayVectorEnv(VectorEnv):
             "cost": self._cost.copy(),
             "touched": self._touched_now.sum(axis=1),
             "touched_mask": self._touched_now.copy(),
+            "unstable": self._unstable.copy(),
             **self._position_info(),
         }
 

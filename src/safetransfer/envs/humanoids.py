@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from typing import Any
 
 import mujoco
 import numba
@@ -19,6 +20,12 @@ from safetransfer.envs.settings import HallwaySettings
 
 START_CLEAR = 0.5
 """Nobody starts an episode nearer than this to the robot's reach, metres."""
+
+_SOLREF = (0.02, 1.0)
+"""MuJoCo's default time constant (s) and damping ratio of contacts."""
+_SOFT_STEPS = 5
+"""A touch gives way over at least this many physics steps. People move whatever is in their way:
+with MuJoCo's 0.02 s, two steps of Doggo's, a foot that comes down on it shot it away at 200 m/s."""
 
 _CLOTHES = np.array(
     [(70, 110, 190), (200, 120, 60), (90, 150, 90), (150, 90, 160), (190, 170, 90), (90, 150, 165)],
@@ -42,10 +49,10 @@ class Humanoids(Course):
         self.crowd = Crowd(
             num_envs,
             settings.people,
-            library=_library(settings.mocap, robot.control_dt),
+            library=_library(settings.mocap, self.slice_dt),
             length=settings.length,
             width=settings.width,
-            control_dt=robot.control_dt,
+            control_dt=self.slice_dt,
         )
         self.slots = min(robot.near_capsules, self.crowd.capsule_radius.shape[1])
 
@@ -55,11 +62,16 @@ class Humanoids(Course):
     def add_geom(self, body: mujoco.MjsBody) -> None:
         # The compiler derives what its broad phase uses from this size: no bone may exceed it.
         library = self.crowd.library
+        softness: dict[str, Any] = {}
+        if _SOFT_STEPS * self.robot.timestep > _SOLREF[0]:
+            # solmix: of the two geoms in contact, this one's solref counts.
+            softness = {"solref": [_SOFT_STEPS * self.robot.timestep, _SOLREF[1]], "solmix": 1e6}
         body.add_geom(
             type=mujoco.mjtGeom.mjGEOM_CAPSULE,
             size=[np.max(library.radii), np.max(library.lengths) / 2, 0],
             contype=0,
             conaffinity=TOUCHES_OBSTACLES,
+            **softness,
         )
 
     def bind(self, batch: mujoco.batch.Batch, scene: Scene, first_box: int) -> None:

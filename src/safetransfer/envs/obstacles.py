@@ -1,8 +1,8 @@
 """Obstacle courses: where walls, poles and people stand, what physics and the camera see of them.
 
-Physics holds a few mocap bodies ("slots"), and before each control step they take the obstacles
-that the robot could touch during it; the rest of the course is out of its reach and needs no body.
-The camera sees all of it.
+Physics holds a few mocap bodies ("slots"), and before each slice of a control step
+(`Robot.slices`) they take the obstacles that the robot could touch during it; the rest of the
+course is out of its reach and needs no body. The camera sees all of it.
 """
 
 from __future__ import annotations
@@ -19,13 +19,20 @@ from safetransfer.errors import SettingError
 
 START_CLEAR = 1.5
 """No obstacle's surface is nearer than this to the start line along the hallway, metres."""
-WALL_SLOTS = 2
-POLE_SLOTS = 4
-"""How many walls and poles the robot could touch at once, with room to spare: they stand apart."""
 PARKED = -10.0
 """Height of slots that hold nothing, metres."""
 SLACK = 0.01
 """Added to the distance at which an obstacle gets a slot, metres."""
+
+
+def most_within(radius: float, apart: float) -> int:
+    """At most so many points at least `apart` from each other lie in a disc of that radius.
+
+    Oler's inequality: a compact convex set of area A and perimeter P holds at most
+    2 A / (sqrt(3) d^2) + P / (2 d) + 1 points at mutual distances of d or more.
+    """
+    ratio = radius / apart
+    return int(2 * np.pi / np.sqrt(3) * ratio**2 + np.pi * ratio + 1)
 
 
 class Course:
@@ -43,7 +50,8 @@ class Course:
         self.settings = settings
         self.robot = robot
         self.num_envs = num_envs
-        self.range = robot.reach + robot.max_speed * robot.control_dt + SLACK
+        self.slice_dt = robot.control_dt / robot.slices
+        self.range = robot.reach + robot.max_speed * self.slice_dt + SLACK
 
     def scene_capacity(self) -> dict[str, int]:
         """Primitives that the camera's scene needs for this course."""
@@ -76,10 +84,10 @@ class Course:
         """Finish the reset of hallways mask (N,), now that their starts (N, 2) are known."""
 
     def advance(self, active: np.ndarray) -> None:
-        """Move what moves by one control step, in hallways active (N,)."""
+        """Move what moves by one slice of a control step, in hallways active (N,)."""
 
     def fill_slots(self, active: np.ndarray, robots: np.ndarray) -> None:
-        """Give the slots of hallways active (N,) what robots (N, 3) could touch in one step."""
+        """Give the slots of hallways active (N,) what robots (N, 3) could touch in one slice."""
 
     def get_state(self) -> dict[str, np.ndarray]:
         """Everything needed to go on from here."""
@@ -137,7 +145,6 @@ class Walls(_Standing):
 
     def __init__(self, settings: HallwaySettings, robot: Robot, num_envs: int):
         self.count = settings.walls
-        self.slots = min(WALL_SLOTS, settings.walls)
         self.half_x = settings.wall_thickness / 2
         self.half_y = settings.wall_cover_max * settings.width / 2
         self.spacing = settings.length / (settings.walls + 1)
@@ -149,6 +156,10 @@ class Walls(_Standing):
                 f"walls: {settings.walls} walls are too close together in {settings.length} m "
                 f"for {robot.name} to pass; use fewer walls or a smaller wall_jitter"
             )
+        if self.count:
+            closest = self.spacing - 2 * settings.wall_jitter
+            most = int(2 * (self.range + self.half_x) / closest) + 1
+            self.slots = min(settings.walls, most + 1)  # one to spare
 
     def scene_capacity(self) -> dict[str, int]:
         return {"boxes": self.count}
@@ -202,10 +213,11 @@ class Poles(_Standing):
 
     def __init__(self, settings: HallwaySettings, robot: Robot, num_envs: int):
         self.count = settings.poles
-        self.slots = min(POLE_SLOTS, settings.poles)
         self.half_x = settings.pole_radius
         self.apart = robot.width + settings.pole_gap + 2 * settings.pole_radius
         super().__init__(settings, robot, num_envs)
+        most = most_within(self.range + settings.pole_radius, self.apart)
+        self.slots = min(settings.poles, most + 1)  # one to spare
         r = settings.pole_radius
         self.low = np.array([START_CLEAR + r, r - settings.width / 2])
         self.high = np.array([settings.length - 0.5, settings.width / 2 - r])

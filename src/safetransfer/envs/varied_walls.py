@@ -12,7 +12,14 @@ import numpy as np
 
 from safetransfer.envs.camera import Scene
 from safetransfer.envs.contacts import TOUCHES_OBSTACLES
-from safetransfer.envs.obstacles import PARKED, START_CLEAR, Course, Walls, take_nearest
+from safetransfer.envs.obstacles import (
+    PARKED,
+    START_CLEAR,
+    Course,
+    Walls,
+    most_within,
+    take_nearest,
+)
 from safetransfer.envs.robots import Robot
 from safetransfer.envs.settings import HallwaySettings
 from safetransfer.errors import SettingError
@@ -36,8 +43,6 @@ ATTACHED = 0.5
 """Share of a row's blocks that stand against a side wall."""
 ROW_JITTER = 0.3
 """A block stands up to this far along the hallway from its row's place, metres."""
-BLOCK_SLOTS = 4
-"""How many blocks the robot could touch at once, with room to spare: they stand apart."""
 _PER = 24.0
 _TRIES = 20
 
@@ -66,7 +71,7 @@ class VariedWalls(Course):
             ROW_BLOCKS * self._scaled(SPARSE_ROWS[1]) + self._scaled(STUMPS[1]),
         )
         self.count = max(settings.walls, blocks)
-        self.slots = min(BLOCK_SLOTS, self.count)
+        self.slots = min(self.count, most_within(self.range, self.apart) + 1)  # one to spare
 
     def _scaled(self, per: int | np.integer) -> int:
         """How many there are in this hallway, of `per` in 24 m."""

@@ -40,6 +40,7 @@ def build_model(settings: HallwaySettings, robot: Robot, course: Course) -> mujo
     Sensors come in this order: the robot's, one touch per slot, one touch each for the side walls.
     """
     spec = mujoco.MjSpec()
+    spec.compiler.degree = False
     spec.option.timestep = robot.timestep
     spec.worldbody.add_geom(
         name="floor",

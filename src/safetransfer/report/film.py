@@ -15,7 +15,7 @@ from gymnasium.vector import AutoresetMode
 from PIL import Image, ImageDraw, ImageFont
 
 from safetransfer.envs.hallway import HallwayVectorEnv
-from safetransfer.errors import CheckpointError, SettingError, UnknownNameError
+from safetransfer.errors import SettingError, UnknownNameError
 from safetransfer.training.evaluate import Policy, environment_settings, load_policy
 
 VIEWS = ("both", "behind", "first")
@@ -68,10 +68,6 @@ def film(
     torch.set_num_threads(1)
     policy = load_policy(agent_path)
     settings = environment_settings(policy, env_name, mocap=mocap)
-    if settings.robot != policy.settings.env.robot:
-        raise CheckpointError(
-            f"{agent_path} drives {policy.settings.env.robot}; {env_name} has {settings.robot}"
-        )
     env = HallwayVectorEnv(settings, autoreset_mode=AutoresetMode.DISABLED)
     steps_per_second = env.metadata["render_fps"] * speed
     wanted = _GIF_FRAMES_PER_SECOND if out.suffix == ".gif" else _FRAMES_PER_SECOND

@@ -5,16 +5,15 @@ from __future__ import annotations
 from safetransfer.report.html import MISSING, NOT_PLANNED
 from safetransfer.report.runs import Transfer
 
-_ROBOTS = ("Point", "Doggo")
-_PLACES = {"Walls": "walls", "Poles": "poles", "Humanoids": "people"}
+_PLACES = {"Walls": "walls", "Poles": "poles", "Humanoids": "people", "Empty": "Empty"}
 
 
 def robot_and_place(env: str) -> tuple[str, str]:
     """The robot of an environment and the place it stands for, in words."""
-    for robot in _ROBOTS:
-        if env.startswith(robot):
-            obstacles = env.removeprefix(robot)
-            return robot, _PLACES.get(obstacles, obstacles or env)
+    for obstacles, place in _PLACES.items():
+        robot = env.removesuffix(obstacles)
+        if robot not in ("", env):
+            return robot, place
     return "the agent", env
 
 
@@ -24,9 +23,10 @@ def place_name(env: str) -> str:
 
 def short_name(env: str) -> str:
     """The paper's name of an environment: P-Poles."""
-    for robot in _ROBOTS:
-        if env.startswith(robot):
-            return f"{robot[0]}-{env.removeprefix(robot)}"
+    for obstacles in _PLACES:
+        robot = env.removesuffix(obstacles)
+        if robot not in ("", env):
+            return f"{robot[0]}-{obstacles}"
     return env
 
 

@@ -19,7 +19,7 @@ from safetransfer.envs.settings import HallwaySettings
 from safetransfer.errors import CheckpointError, SettingError
 from safetransfer.report.statistics import bootstrap_mean
 from safetransfer.training import checkpoint
-from safetransfer.training.build import make_env, shapes_of
+from safetransfer.training.build import make_env
 from safetransfer.training.machine import cores
 from safetransfer.training.settings import Settings
 
@@ -77,8 +77,17 @@ def load_policy(path: str | Path) -> Policy:
 
 def environment_settings(policy: Policy, env_name: str, **changes: Any) -> HallwaySettings:
     """The hallway that the policy was trained with, but with `env_name`'s robot and obstacles,
-    every episode from the start line and among walls as they are, not varied."""
+    every episode from the start line and among walls as they are, not varied.
+
+    Raises CheckpointError where the policy drives another robot.
+    """
     robot, obstacles = parse_env_name(env_name)
+    trained = policy.settings.env.robot
+    if robot != trained:
+        raise CheckpointError(
+            f"the agent drives {trained}, {env_name} has {robot}: an agent moves between hallways, "
+            "not between robots"
+        )
     return dataclasses.replace(
         policy.settings.env,
         robot=robot,
@@ -113,14 +122,6 @@ def evaluate(
     results: list[list[tuple[float, float, int]]] = [[] for _ in range(n)]
     try:
         obs, _ = env.reset(seed=seed)
-        actions = shapes_of(env).actions
-        trained = policy.actor.networks.shapes.actions
-        if actions != trained:
-            raise CheckpointError(
-                f"the agent has {trained} actions, {env_settings.name} "
-                f"takes {actions}: an agent moves between hallways, not "
-                "between robots"
-            )
         carry = policy.initial_carry(n)
         last_reward, last_cost = np.zeros((2, n), np.float32)
         episode_return, episode_cost = np.zeros((2, n))

@@ -1,4 +1,5 @@
-"""All settings of a run, and the presets."""
+"""All settings of a run, and the presets. What a preset has otherwise for a robot is in the robot's
+own module (`Robot.presets`)."""
 
 from __future__ import annotations
 
@@ -6,7 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from safetransfer import settings_io
 from safetransfer.agent.settings import AgentSettings
+from safetransfer.envs.robots import make_robot
 from safetransfer.envs.settings import HallwaySettings
 from safetransfer.errors import SettingError, UnknownNameError
 
@@ -65,9 +68,9 @@ class Settings:
 
 
 def laptop() -> Settings:
-    """Point in minutes on two cores."""
+    """Two cores."""
     return Settings(
-        env=HallwaySettings(action_repeat=2, start_anywhere=0.5, wall_variety=0.5),
+        env=HallwaySettings(start_anywhere=0.5, wall_variety=0.5),
         agent=AgentSettings(constraint_warmup=2000),
         train=TrainSettings(epochs=12),
     )
@@ -117,15 +120,21 @@ def smoke() -> Settings:
         decisions_per_update=32,
         tensorboard=False,
     )
-    env = HallwaySettings(action_repeat=4, max_steps=120, start_anywhere=0.5)
+    env = HallwaySettings(max_steps=120, start_anywhere=0.5)
     return Settings(env=env, agent=agent, train=train)
 
 
 PRESETS: dict[str, Callable[[], Settings]] = {"laptop": laptop, "paper": paper, "smoke": smoke}
 
 
-def preset(name: str) -> Settings:
-    """The settings of a preset; UnknownNameError lists the known ones."""
-    if name not in PRESETS:
-        raise UnknownNameError("preset", name, PRESETS)
-    return PRESETS[name]()
+def preset(name: str, robot: str = HallwaySettings.robot) -> Settings:
+    """A preset's settings for a robot: the preset's own, with what the robot has otherwise over it.
+
+    UnknownNameError lists the known presets or robots.
+    """
+    own = make_robot(robot).presets
+    for known in (name, *own):
+        if known not in PRESETS:
+            raise UnknownNameError("preset", known, PRESETS)
+    settings = settings_io.updated(PRESETS[name](), {"env": {"robot": robot}})
+    return settings_io.updated(settings, own.get(name, {}))

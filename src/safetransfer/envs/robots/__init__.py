@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from safetransfer.envs.robots.base import Robot
+from safetransfer.envs.robots.doggo import Doggo
 from safetransfer.envs.robots.point import Point
 from safetransfer.errors import UnknownNameError
 
 ROBOTS: dict[str, type[Robot]] = {
     "Point": Point,
+    "Doggo": Doggo,
 }
 
 

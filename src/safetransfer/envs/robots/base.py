@@ -4,9 +4,30 @@ from __future__ import annotations
 
 import abc
 import math
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import mujoco
 import numpy as np
+
+SLICE_SECONDS = 0.02
+"""People may stand still for so long before they move on. In 0.1 s a limb can go half a metre: it
+would jump into the robot, and throw it away, or past it, unnoticed."""
+
+
+def rotation_matrix(quaternion: np.ndarray) -> np.ndarray:
+    """Rotations (N, 3, 3) of unit quaternions (N, 4), w first as in MuJoCo."""
+    w, x, y, z = quaternion.T
+    rows = (
+        (1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)),
+        (2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)),
+        (2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)),
+    )
+    rotation = np.empty((len(quaternion), 3, 3))
+    for i, row in enumerate(rows):
+        for j, value in enumerate(row):
+            rotation[:, i, j] = value
+    return rotation
 
 
 class Robot(abc.ABC):
@@ -14,8 +35,8 @@ class Robot(abc.ABC):
 
     Control runs at `timestep * substeps` seconds. `width` is the gap that it can just pass (m);
     `reach` the radius (m) of a sphere about the root body's origin that holds every part of it;
-    `max_speed` bounds how fast any part moves (m/s); `near_capsules` is how many of people's limbs
-    can be within its reach at once.
+    `max_speed` bounds how fast that origin moves (m/s); `near_capsules` is how many of people's
+    limbs can be within its reach at once.
     """
 
     name: str
@@ -32,19 +53,39 @@ class Robot(abc.ABC):
     """Angle of the camera below straight ahead, radians."""
     camera_fovy: float
     """Vertical field of view, degrees."""
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    """What a preset of training settings has otherwise for this robot, by the preset's name and by
+    section: {"laptop": {"env": {"action_repeat": 2}}}."""
 
     @property
     def control_dt(self) -> float:
         """Seconds of one control step."""
         return self.timestep * self.substeps
 
+    @property
+    def slices(self) -> int:
+        """Parts of a control step between which people move and contacts are looked for.
+
+        As few as are at most SLICE_SECONDS long, in whole substeps, or else one per substep.
+        """
+        few = math.ceil(self.control_dt / SLICE_SECONDS - 1e-9)
+        fits = (n for n in range(few, self.substeps + 1) if self.substeps % n == 0)
+        return next(fits, self.substeps)
+
     @abc.abstractmethod
     def add_to(self, spec: mujoco.MjSpec) -> None:
-        """Write the robot into `spec`: root body `contacts.ROBOT`, actuators, then sensors."""
+        """Write the robot into `spec`: root body `contacts.ROBOT`, actuators, then sensors.
+
+        Angles are in radians. Bodies, joints, geoms and the like may have any other names but those
+        of the hallway: floor, left, right, back, slot<number>, touch*.
+        """
 
     @abc.abstractmethod
     def place(self, qpos: np.ndarray, x: float, y: float, heading: float) -> None:
-        """Write the pose at rest at (x, y) facing `heading` into one simulation's qpos (nq,)."""
+        """Write the pose that an episode starts from, at (x, y) facing `heading`, into qpos (nq,).
+
+        qpos is one simulation's; everything in it belongs to the robot.
+        """
 
     @abc.abstractmethod
     def proprio(self, sensordata: np.ndarray, qpos: np.ndarray, out: np.ndarray) -> None:

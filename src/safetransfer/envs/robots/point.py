@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import mujoco
 import numpy as np
@@ -30,6 +32,10 @@ class Point(Robot):
     camera_position = (0.0, 0.0, 0.15)
     camera_down = math.radians(22)
     camera_fovy = 90.0
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "laptop": {"env": {"action_repeat": 2}},
+        "smoke": {"env": {"action_repeat": 4}},
+    }
 
     def add_to(self, spec: mujoco.MjSpec) -> None:
         body = spec.worldbody.add_body(name=ROBOT, pos=[0, 0, HEIGHT])
