@@ -119,7 +119,7 @@ def test_without_the_replay_counters_and_multiplier_still_go_on(tmp_path):
 
 
 def test_an_interrupt_saves_and_the_same_call_goes_on(tmp_path):
-    settings = smoke(train__epochs=4, train__checkpoint_minutes=60.0, train__threads=2)
+    settings = smoke(train__epochs=4, train__checkpoint_minutes=60.0)
 
     def interrupt(row):
         if row["epoch"] == 2:
@@ -154,15 +154,14 @@ def test_costs_are_counted_once(tmp_path):
     settings = smoke(train__epochs=1, train__threads=1)
     run = Run(settings, tmp_path)
     seen = []
-    collector = run.collecting.collector
-    collect = collector.collect
+    collect = run.collector.collect
 
     def spy(decisions):
         chunk = collect(decisions)
         seen.append((chunk.cost.sum(), chunk.env_steps, chunk.reward.size))
         return chunk
 
-    collector.collect = spy
+    run.collector.collect = spy
     row = run.go("spied", None)
     assert row["cost_total"] == pytest.approx(sum(s[0] for s in seen))
     assert row["env_steps"] == sum(s[1] for s in seen)

@@ -63,24 +63,6 @@ class Actor(nn.Module):
         """Hidden states at an episode's start, (n, hidden)."""
         return np.zeros((n, self.hidden), np.float32)
 
-    def weights(self) -> dict[str, dict[str, np.ndarray]]:
-        """A copy of all that acting depends on, by module and name."""
-        modules = {
-            "networks": policy_weights(self.networks.state_dict()),
-            "normaliser": self.normaliser.state_dict(),
-        }
-        return {
-            module: {name: value.cpu().numpy().copy() for name, value in values.items()}
-            for module, values in modules.items()
-        }
-
-    def load_weights(self, weights: Mapping[str, Mapping[str, np.ndarray]]) -> None:
-        """Act as the actor of the same settings does whose `weights` these are."""
-        modules = {m: {k: torch.as_tensor(v) for k, v in w.items()} for m, w in weights.items()}
-        own = self.networks.state_dict()  # the critics, which do not act, stay as they are
-        self.networks.load_state_dict(own | modules["networks"])
-        self.normaliser.load_state_dict(modules["normaliser"])
-
     @torch.no_grad()
     def act(
         self,

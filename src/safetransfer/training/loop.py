@@ -2,19 +2,20 @@
 
 One iteration: a collector steps the hallways with a copy of the actor while the learner makes the
 updates that are due from the replay; then the new experience enters the replay and the actor's
-copy is renewed. With one thread the two happen in turn, otherwise each in a process of its own: on
-the same data, with the same result.
+copy is renewed. With one thread the two happen in turn, on the same data, with the same result.
 """
 
 from __future__ import annotations
 
 import contextlib
+import copy
 import json
 import signal
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +29,8 @@ from safetransfer.errors import CheckpointError, SettingError, TrainingError, Un
 from safetransfer.replay import Chunk, Episode, SequenceReplay
 from safetransfer.replay.sequence_replay import replay_bytes
 from safetransfer.training import checkpoint
-from safetransfer.training.build import choose_device, make_agent
-from safetransfer.training.collecting import start_collecting
+from safetransfer.training.build import choose_device, make_agent, make_env, shapes_of
+from safetransfer.training.collector import Collector
 from safetransfer.training.logs import RunLog
 from safetransfer.training.machine import describe_machine, memory_gib, versions
 from safetransfer.training.progress import Progress
@@ -85,28 +86,14 @@ class Run:
     ):
         if carry not in CARRY:
             raise UnknownNameError("carry", carry, CARRY)
+        t = settings.train
         self.settings, self.run_dir = settings, run_dir
         self.path = run_dir / checkpoint.FILE_NAME
         saved = self._open_directory()
 
-        self.collecting = start_collecting(settings)
-        try:
-            self._prepare(saved, command, init, carry)
-        except BaseException:
-            self.collecting.close()
-            raise
-
-    def _prepare(
-        self,
-        saved: Mapping[str, Any] | None,
-        command: str | None,
-        init: str | Path | None,
-        carry: str,
-    ) -> None:
-        """Agent, replay and counters: fresh, from another run's checkpoint, or from this one's."""
-        settings, t = self.settings, self.settings.train
         device = choose_device(t.device)
-        shapes = self.collecting.shapes
+        self.env = make_env(settings.env, t.num_envs, threads=max(1, t.threads - 1))
+        shapes = shapes_of(self.env)
         self._check_replay(shapes)
         self.agent = make_agent(settings, shapes, device)
         self.replay = SequenceReplay(
@@ -118,6 +105,8 @@ class Run:
             t.replay_stride,
         )
         self.rng = np.random.default_rng(np.random.SeedSequence([t.seed, 2]))
+        # The collector acts with a copy, on the CPU, that the updates do not touch meanwhile.
+        self.actor = copy.deepcopy(self.agent.actor).cpu().requires_grad_(False)
         self.counters: dict[str, Any] = {
             "epoch": 0, "env_steps": 0, "decisions": 0, "episodes": 0, "cost_total": 0.0,
             "wall_s": 0.0, "credit": 0.0,
@@ -136,7 +125,10 @@ class Run:
                 self.replay.load_state_dict(start["replay"])
                 self.replay.close_episodes()
         self._write_config(command, init, carry, going_on=saved is not None)
-        self.collecting.renew(self.agent.actor)
+        self._sync_actor()
+        self.collector = Collector(
+            self.env, self.actor, t.seed, settings.agent.reward_scale, settings.agent.gamma
+        )
         if saved is not None:
             self._load(saved)
 
@@ -191,7 +183,7 @@ class Run:
             "init": start,
             "machine": describe_machine(),
             "versions": versions(),
-            "mocap": self.collecting.mocap,
+            "mocap": self.env.mocap,
         }
         settings_io.write_json(path, document)
 
@@ -230,7 +222,7 @@ class Run:
                     "actions": self.agent.shapes.actions,
                 },
                 "agent": self.agent.state_dict(),
-                "collector": self.collecting.state_dict(),
+                "collector": self.collector.state_dict(),
                 "counters": dict(self.counters),
                 "recent_cost": [list(x) for x in self.recent_cost],
                 "rng": self.rng,
@@ -243,7 +235,7 @@ class Run:
 
     def _load(self, saved: Mapping[str, Any]) -> None:
         self.agent.load_state_dict(_part(saved, "agent", self.path))
-        self.collecting.load_state_dict(_part(saved, "collector", self.path))
+        self.collector.load_state_dict(_part(saved, "collector", self.path))
         self.counters = dict(_part(saved, "counters", self.path))
         self.recent_cost = deque((float(c), int(n)) for c, n in saved["recent_cost"])
         self.rng = saved["rng"]
@@ -251,13 +243,22 @@ class Run:
             self.meter = _Meter.of_state(saved["meter"])
         if saved.get("replay") is not None:
             self.replay.load_state_dict(saved["replay"])
-        self.collecting.renew(self.agent.actor)
+        self._sync_actor()
+
+    def _sync_actor(self) -> None:
+        for mine, theirs in (
+            (self.actor.networks, self.agent.networks),
+            (self.actor.normaliser, self.agent.normaliser),
+        ):
+            for a, b in zip(_tensors(mine), _tensors(theirs), strict=True):
+                a.copy_(b)
 
     # ---------------------------------------------------------------- the loop
 
     def go(self, title: str, on_row: Callable[[dict[str, Any]], None] | None) -> dict[str, Any]:
         t = self.settings.train
         resumed = self.counters["epoch"] if self.path.exists() else None
+        workers = ThreadPoolExecutor(1, initializer=torch.set_num_threads, initargs=(1,))
         log = RunLog(self.run_dir, resume_epoch=resumed, tensorboard=t.tensorboard)
         if self.agent.device.type == "cpu":
             # One core learns, the others step the hallways: more threads than cores cost dearly.
@@ -265,11 +266,11 @@ class Run:
         progress = Progress(t.epochs, title, start_epoch=self.counters["epoch"])
         last_saved = time.monotonic()
         try:
-            with log, progress, _Interrupts() as interrupts:
+            with workers, log, progress, _Interrupts() as interrupts:
                 if resumed is not None:
                     progress.message(f"going on from epoch {resumed} of {t.epochs}")
                 while self.counters["epoch"] < t.epochs:
-                    row = self._epoch(interrupts)
+                    row = self._epoch(workers, interrupts)
                     if row is not None:
                         self._log(log, row)
                         progress.update(row)
@@ -283,7 +284,7 @@ class Run:
                         raise KeyboardInterrupt
                 return log.rows[-1] if log.rows else {}
         finally:
-            self.collecting.close()
+            self.env.close()
 
     def _log(self, log: RunLog, row: dict[str, Any]) -> None:
         try:
@@ -298,7 +299,7 @@ class Run:
             return f"the last good checkpoint is {self.path}"
         return "there is no checkpoint yet"
 
-    def _epoch(self, interrupts: _Interrupts) -> dict[str, Any] | None:
+    def _epoch(self, workers: ThreadPoolExecutor, interrupts: _Interrupts) -> dict[str, Any] | None:
         """Iterate until the epoch's updates are made; its row, or None when interrupted."""
         t, agent = self.settings.train, self.agent
         if self.meter is None:
@@ -312,16 +313,13 @@ class Run:
                 self.counters["credit"] += t.collect_decisions * t.num_envs / t.decisions_per_update
                 due = min(int(self.counters["credit"]), target - agent.updates)
                 self.counters["credit"] -= due
-            self.collecting.start(t.collect_decisions)
+            future = workers.submit(self._collect) if t.threads > 1 else _done(self._collect())
             learn_started = time.perf_counter()
             agent.anneal(agent.updates / (t.epochs * t.epoch_updates))
             for _ in range(due):
                 self._update(meter)
             learned = time.perf_counter()
-            try:
-                chunk, collect_s = self.collecting.finish()
-            except TrainingError as error:
-                raise TrainingError(f"{error}; {self._last_checkpoint()}") from error
+            chunk, collect_s = future.result()
             joined = time.perf_counter()
             meter.seconds["learner_wait"] += joined - learned
             meter.seconds["collect"] += collect_s
@@ -340,6 +338,11 @@ class Run:
     def replay_is_warm(self) -> bool:
         return len(self.replay) >= self.settings.train.learning_starts
 
+    def _collect(self) -> tuple[Chunk, float]:
+        started = time.perf_counter()
+        chunk = self.collector.collect(self.settings.train.collect_decisions)
+        return chunk, time.perf_counter() - started
+
     def _take_in(self, chunk: Chunk, meter: _Meter) -> None:
         """Everything that happens between two iterations: replay, counters, normaliser, actor."""
         self.replay.add(chunk)
@@ -357,7 +360,7 @@ class Run:
         meter.episodes += chunk.episodes
         proprio = torch.from_numpy(chunk.obs["proprio"]).flatten(0, 1)
         self.agent.normaliser.update(proprio.to(self.agent.device))
-        self.collecting.renew(self.agent.actor)
+        self._sync_actor()
 
     @property
     def measured_cost(self) -> float | None:
@@ -469,6 +472,16 @@ class _Interrupts:
     def __exit__(self, *_: object) -> None:
         for number, handler in self._old.items():
             signal.signal(number, handler)
+
+
+def _tensors(module: torch.nn.Module) -> list[torch.Tensor]:
+    return [*(p.detach() for p in module.parameters()), *module.buffers()]
+
+
+def _done(value: Any) -> Future[Any]:
+    future: Future[Any] = Future()
+    future.set_result(value)
+    return future
 
 
 def _part(payload: Mapping[str, Any], name: str, path: str | Path) -> Any:

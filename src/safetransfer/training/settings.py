@@ -32,11 +32,7 @@ class TrainSettings:
     replay_size: int = _f(500_000, "decisions held by the replay")
     replay_stride: int = _f(4, "decisions between stored hidden states")
     cost_window: int = _f(20_000, "environment steps over which the multiplier's cost is measured")
-    threads: int = _f(
-        2,
-        "1: collect and learn in turn; 2 or more: beside each other, one for the learner and the "
-        "rest for the environments",
-    )
+    threads: int = _f(2, "1: collect and learn in turn; 2 or more: overlap them")
     device: Literal["auto", "cpu", "cuda"] = _f(
         "auto", "where the agent lives; 'auto': a GPU if any"
     )
@@ -122,7 +118,6 @@ def smoke() -> Settings:
         learning_starts=400,
         replay_size=8000,
         decisions_per_update=32,
-        threads=1,
         tensorboard=False,
     )
     env = HallwaySettings(max_steps=120, start_anywhere=0.5)
