@@ -43,6 +43,7 @@ format: $(READY)
 bench: $(READY)
 	$(BIN)/safetransfer bench camera --json
 	$(BIN)/safetransfer bench env --json
+	$(BIN)/safetransfer bench learner --json
 	$(BIN)/safetransfer bench train --json
 
 setup: $(READY)

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from safetransfer.benchmarks import camera, env, train
+from safetransfer.benchmarks import camera, env, learner, train
 
 
 def positive(value):
@@ -28,6 +28,18 @@ def test_env():
         for key in ("steps_per_s", "bare_steps_per_s", "cost_over_bare"):
             assert positive(result[name][key]), (name, key)
         assert {"physics", "camera", "people", "slots", "rest"} == set(result[name]["us_per_step"])
+
+
+def test_learner(monkeypatch):
+    from safetransfer.training.settings import preset
+
+    monkeypatch.setattr(learner, "preset", lambda name: preset("smoke"))
+    result = json.loads(json.dumps(learner.run(seconds=0.0)))
+    assert set(result) == {"laptop", "paper", "machine"}
+    for name in ("laptop", "paper"):
+        for key in ("updates_per_s", "sequence_steps_per_s", "peak_share", "eager_ratio"):
+            assert positive(result[name][key]), (name, key)
+        assert result[name]["parameters"]["Total"] > 0
 
 
 def test_train(monkeypatch):

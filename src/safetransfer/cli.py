@@ -20,7 +20,7 @@ import safetransfer
 from safetransfer import settings_io
 from safetransfer.errors import SafeTransferError, SettingError, UnknownNameError
 
-BENCHMARKS = ("camera", "env", "train")
+BENCHMARKS = ("camera", "env", "learner", "train")
 VIEWS = ("first", "behind", "both")
 GOES_ON = "The same command goes on from where it was last kept."
 
