@@ -5,6 +5,7 @@ import json
 import pytest
 
 from safetransfer.benchmarks import camera, env, learner, train
+from safetransfer.envs.registration import env_names
 
 
 def positive(value):
@@ -23,7 +24,8 @@ def test_camera():
 
 def test_env():
     result = json.loads(json.dumps(env.run(num_envs=2, windows=1, steps=2)))
-    assert set(result) == {"PointWalls", "PointPoles", "PointHumanoids", "machine"}
+    assert set(result) == {*env_names(), "machine"}
+    assert {"PointWalls", "DoggoWalls", "DoggoPoles", "DoggoHumanoids"} <= set(result)
     for name in set(result) - {"machine"}:
         for key in ("steps_per_s", "bare_steps_per_s", "cost_over_bare"):
             assert positive(result[name][key]), (name, key)

@@ -77,6 +77,29 @@ def test_help_shows_the_defaults_of_the_preset_beside_it(capsys):
         assert float(shown) == preset(name).agent.gamma
 
 
+def default_in_help(text: str, flag: str) -> str:
+    return text.split(f"--{flag} ")[1].split("(default: ")[1].split(")")[0]
+
+
+@pytest.mark.parametrize(
+    ("argv", "robot"),
+    [
+        (["train"], "Point"),
+        (["train", "--env", "DoggoPoles"], "Doggo"),
+        (["train", "--env.robot=Doggo"], "Doggo"),
+        (["transfer", "--from", "DoggoEmpty"], "Doggo"),
+    ],
+)
+def test_help_shows_the_defaults_of_the_robot_of_the_environment_beside_it(capsys, argv, robot):
+    text, settings = help_of(capsys, *argv), preset("laptop", robot)
+    assert default_in_help(text, "env.action_repeat") == str(settings.env.action_repeat)
+    assert default_in_help(text, "train.num_envs") == str(settings.train.num_envs)
+    shown = default_in_help(text, "agent.target_entropy")
+    assert shown == str(settings.agent.target_entropy).lower()
+    assert preset("laptop", "Doggo").agent.target_entropy == -6.0
+    assert preset("laptop", "Doggo").env.action_repeat == 1 < preset("laptop").env.action_repeat
+
+
 def test_the_overview_needs_no_heavy_imports():
     code = (
         "import sys\nfrom safetransfer.cli import main\n"
@@ -98,7 +121,8 @@ def test_the_overview_needs_no_heavy_imports():
         (["train", "--run", "x", "--agent.gama", "1"], ["--agent.gamma", "--agent.feedback"]),
         (["train", "--run", "x", "--agent.gamma", "x"], ['agent.gamma: got "x"', "a number"]),
         (["train", "--run", "x", "--train.device", "tpu"], ["auto, cpu, cuda"]),
-        (["train", "--run", "x", "--env.robot", "Spot"], ["robot", "Point"]),
+        (["train", "--run", "x", "--env.robot", "Spot"], ["robot", "Point", "Doggo"]),
+        (["transfer", "--out", "x", "--from", "DogoWalls"], ["DoggoWalls"]),
         (["train", "--run", "x", "--env.walls", "-1"], ["walls", "0"]),
         (["train", "--run", "x", "--carry", "all"], ["policy, weights, multiplier"]),
         (["train", "--run", "x", "more"], ["more"]),
@@ -145,6 +169,36 @@ def test_settings_come_from_preset_file_environment_and_flags_in_this_order(trai
     assert (settings.env.walls, settings.agent.gamma) == (5, 0.5)  # the file's
     assert settings.env.obstacles == "Humanoids"  # the named environment's, over the file's
     assert (settings.train.epochs, settings.env.people) == (9, 3)  # the flags', over both
+
+
+def test_each_robot_has_its_own_defaults_which_file_and_flags_go_over(trained, tmp_path):
+    doggo = preset("laptop", "Doggo")
+    assert settings_of(trained, "--env", "DoggoWalls") == doggo
+    assert settings_of(trained, "--env.robot", "Doggo") == doggo
+    assert settings_of(trained, "--env", "DoggoPoles", "--train.num_envs", "9").train.num_envs == 9
+
+    file = tmp_path / "mine.toml"
+    file.write_text('[env]\nrobot = "Doggo"\n[agent]\ntarget_entropy = -3.0\n')
+    settings = settings_of(trained, "--config", str(file))
+    assert (settings.env.robot, settings.agent.target_entropy) == ("Doggo", -3.0)
+    assert settings.train.num_envs == doggo.train.num_envs  # the preset's for the file's robot
+    point = settings_of(trained, "--config", str(file), "--env", "PointWalls")
+    assert (point.env.robot, point.agent.target_entropy) == ("Point", -3.0)
+    assert point.train.num_envs == preset("laptop").train.num_envs
+
+
+def test_a_transfer_goes_to_hallways_of_its_own_robot(monkeypatch):
+    from safetransfer.experiments import transfer
+
+    plans = []
+    monkeypatch.setattr(transfer, "run_transfer", lambda out, plan, *a, **k: plans.append(plan))
+    monkeypatch.delenv("SAFETRANSFER_MOCAP", raising=False)
+    assert cli.main(["transfer", "--out", "x", "--from", "DoggoWalls"]) == 0
+    assert cli.main(["transfer", "--out", "x"]) == 0
+    assert [plan.to for plan in plans] == [
+        ("DoggoPoles", "DoggoHumanoids"),
+        ("PointPoles", "PointHumanoids"),
+    ]
 
 
 def test_the_configuration_of_a_run_is_a_settings_file(trained, tmp_path):
@@ -223,6 +277,7 @@ def test_train_then_evaluate_then_other_settings(capsys, tmp_path, monkeypatch):
 
     message = refused(capsys, *command, "--agent.gamma", "0.5")
     assert "agent.gamma" in message and "0.5" in message
+    assert "drives Point" in refused(capsys, "evaluate", run, "--env", "DoggoPoles")
     log = (tmp_path / "run" / "log.jsonl").read_text()
     assert cli.main(command) == 0  # nothing is left to do
     assert (tmp_path / "run" / "log.jsonl").read_text() == log

@@ -74,4 +74,6 @@ def test_what_cannot_be_filmed_is_refused(agent, tmp_path):
         film(agent, "PointPoles", tmp_path / "film.avi")
     with pytest.raises(CheckpointError):
         film(tmp_path, "PointPoles", tmp_path / "film.mp4")
+    with pytest.raises(CheckpointError, match="drives Point"):
+        film(agent, "DoggoPoles", tmp_path / "film.mp4")
     assert list(tmp_path.iterdir()) == []

@@ -67,6 +67,7 @@ def test_names_and_ids():
     assert parse_env_name("PointHumanoids") == ("Point", "Humanoids")
     assert parse_env_name("safetransfer/PointWalls-v0") == ("Point", "Walls")
     assert parse_env_name("PointEmpty") == ("Point", "Empty")
+    assert parse_env_name("DoggoHumanoids") == ("Doggo", "Humanoids")
     with pytest.raises(UnknownNameError, match="Did you mean 'PointWalls'"):
         parse_env_name("PointWals")
 
