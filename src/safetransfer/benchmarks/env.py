@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,8 +17,10 @@ from safetransfer.training.machine import describe_machine, versions
 _STATE = ("qpos", "qvel", "qacc_warmstart", "ctrl", "mocap_pos", "mocap_quat")
 
 
-def run(num_envs: int = 64, windows: int = 9, steps: int = 25) -> dict[str, Any]:
-    """Step every registered environment with the camera on, action_repeat 1.
+def run(
+    num_envs: int = 64, windows: int = 9, steps: int = 25, names: Sequence[str] | None = None
+) -> dict[str, Any]:
+    """Step every registered environment, or those named, with the camera on, action_repeat 1.
 
     Robots start anywhere and drive about at random. In turn with each window of `steps` calls of
     `env.step`, MuJoCo alone steps the same model from the very states and with the controls that
@@ -29,7 +31,7 @@ def run(num_envs: int = 64, windows: int = 9, steps: int = 25) -> dict[str, Any]
     them), "slots" (choosing what physics sees) and "rest" (actions, reward, cost, resets, Python).
     """
     result: dict[str, Any] = {
-        name: _measure(name, num_envs, windows, steps) for name in env_names()
+        name: _measure(name, num_envs, windows, steps) for name in names or env_names()
     }
     result["machine"] = describe_machine() | versions()
     return result
