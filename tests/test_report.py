@@ -305,9 +305,10 @@ def test_ablations_stand_beside_the_agent_as_it_is(transfer):
     write_evaluation(
         seed / "evaluations" / "unconstrained-PointPoles.json", "PointPoles", [1001.0], [432.0]
     )
-    returns, costs = figure_6(read_transfer(transfer), "PointPoles")
+    returns, costs, totals = figure_6(read_transfer(transfer), "PointPoles")
     assert [line.label for line in costs.lines] == ["constrained", "reward alone"]
     assert [line.x[-1] for line in returns.lines] == [8, 6]
+    assert [line.y[-1] for line in totals.lines] == [800, 5000]
     page = write_report(transfer).read_text()
     figure = page[page.index("Figure 6") : page.index("Figure 8")]
     row = figure[figure.index('<th scope="row">P-Poles') :].split("</tr>")[0]

@@ -48,7 +48,7 @@ def ablations(transfer: Transfer) -> str:
 
 
 def figure_6(transfer: Transfer, env: str) -> list[Chart]:
-    """Return and cost per episode in `env`, with the constraint and without it."""
+    """Return, cost and total cost in `env`, with the constraint and without it."""
     constrained, unconstrained = _pair(transfer, env)
     return _compared(
         transfer, f"{short_name(env)}: ", constrained, unconstrained, "constrained", "reward alone"
@@ -56,7 +56,7 @@ def figure_6(transfer: Transfer, env: str) -> list[Chart]:
 
 
 def figure_8(transfer: Transfer) -> list[Chart]:
-    """Return and cost per episode in the low-stakes hallway, with and without feedback."""
+    """The same in the low-stakes hallway, with the last reward and cost and without them."""
     without = f"no_feedback-{transfer.source}"
     return _compared(transfer, "", "pretrain", without, "with feedback", "without")
 
@@ -69,9 +69,9 @@ def _pair(transfer: Transfer, env: str) -> tuple[str, str]:
 def _compared(
     transfer: Transfer, prefix: str, first: str, second: str, first_label: str, second_label: str
 ) -> list[Chart]:
-    def lines(key: str) -> list[Line]:
+    def lines(key: str, smooth: bool = True) -> list[Line]:
         return [
-            over_seeds(label, [single(run, key) for run in runs.values()], colour)
+            over_seeds(label, [single(run, key) for run in runs.values()], colour, smooth)
             for label, stage, colour in (
                 (first_label, first, "series-1"),
                 (second_label, second, "series-4"),
@@ -88,6 +88,7 @@ def _compared(
             y_scale="log",
             limit=(limit, f"limit {limit:g}") if limit is not None else None,
         ),
+        Chart(f"{prefix}total cost of training", lines("cost_total", smooth=False), zero=True),
     ]
 
 

@@ -155,7 +155,8 @@ def _curves(transfer: Transfer, target: str) -> str:
     caption = (
         f"Safe transfer trains among {escape(place_name(transfer.source))} up to the dotted line "
         f"and in {there} from there on; from scratch trains in {there} alone. Thick: smoothed; "
-        f"thin: as logged, while exploring; {several}. Total cost counts {there} alone; the dashed "
+        f"thin: as logged, while exploring; {several}. An epoch is a number of updates: how many steps "
+        f"each stage took stands below. Total cost counts {there} alone; the dashed "
         "line is what pre-training had cost where it is cheap."
     )
     return (
