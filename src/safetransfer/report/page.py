@@ -155,9 +155,9 @@ def _curves(transfer: Transfer, target: str) -> str:
     caption = (
         f"Safe transfer trains among {escape(place_name(transfer.source))} up to the dotted line "
         f"and in {there} from there on; from scratch trains in {there} alone. Thick: smoothed; "
-        f"thin: as logged, while exploring; {several}. An epoch is a number of updates: how many steps "
-        f"each stage took stands below. Total cost counts {there} alone; the dashed "
-        "line is what pre-training had cost where it is cheap."
+        f"thin: as logged, while exploring; {several}. An epoch is a number of updates: how many "
+        f"steps each stage took stands below. Total cost counts {there} alone; the dashed line is "
+        "what pre-training had cost where it is cheap."
     )
     return (
         f"<section><h2>Figure 4: moving to {escape(place_name(target))}</h2><figure>"
