@@ -115,7 +115,7 @@ def _add_settings(
     parser: argparse.ArgumentParser, argv: Sequence[str], env_option: str = "--env"
 ) -> None:
     """Options of the settings; `env_option` is the one that names the environment."""
-    from safetransfer.training.settings import PRESETS, preset
+    from safetransfer.training.settings import PRESETS
 
     parser.add_argument(
         "--preset",
@@ -136,8 +136,14 @@ def _add_settings(
     peek.add_argument("--env.robot", dest="robot")
     peek.add_argument(env_option, dest="env")
     seen, _ = peek.parse_known_args(argv)
-    robot = _robot(seen.robot, seen.env, _configured(seen.config))
-    settings_io.add_flags(parser, preset(seen.preset, robot))
+    settings_io.add_flags(parser, _start(seen.preset, seen.config, seen.robot, seen.env))
+
+
+def _named_env(argv: Sequence[str]) -> str | None:
+    """The environment that a command line names: its settings are those that can be given."""
+    peek = _Parser(add_help=False, allow_abbrev=False)
+    peek.add_argument("--env")
+    return peek.parse_known_args(argv)[0].env
 
 
 def _configured(path: str | None) -> dict[str, Any]:
@@ -146,34 +152,40 @@ def _configured(path: str | None) -> dict[str, Any]:
 
 def _robot(flag: str | None, env_name: str | None, configured: dict[str, Any]) -> str:
     """The robot whose presets count: of the flag, the named environment, the file, or the first."""
+    from safetransfer.envs.naming import is_hallway
     from safetransfer.envs.registration import parse_env_name
     from safetransfer.envs.settings import HallwaySettings
 
     if flag:
         return flag
-    if env_name:
+    if env_name and is_hallway(env_name):
         return parse_env_name(env_name)[0]
     env = configured.get("env")
     robot = env.get("robot") if isinstance(env, dict) else None
     return robot if isinstance(robot, str) else HallwaySettings.robot
 
 
-def _settings(arguments: argparse.Namespace, env_name: str | None = None) -> Any:
-    """The robot's preset, file, named environment, flags: the later goes over the earlier."""
+def _start(preset_name: str, config: str | None, robot: str | None, env_name: str | None) -> Any:
+    """The robot's preset, file, named environment: the later goes over the earlier."""
     from safetransfer.training.settings import preset
 
-    configured = _configured(arguments.config)
-    flag = settings_io.given_flags(arguments).get("env.robot")
-    settings = preset(arguments.preset, _robot(flag, env_name, configured))
+    configured = _configured(config)
+    settings = preset(preset_name, _robot(robot, env_name, configured))
     settings = settings_io.updated(settings, configured)
     if env_name:
-        from safetransfer.envs.registration import parse_env_name
+        from safetransfer.envs.naming import settings_for
 
-        robot, obstacles = parse_env_name(env_name)
-        settings = settings_io.updated(settings, {"env": {"robot": robot, "obstacles": obstacles}})
-    settings = settings_io.apply_flags(settings, arguments)
+        settings = dataclasses.replace(settings, env=settings_for(env_name, settings.env))
+    return settings
+
+
+def _settings(arguments: argparse.Namespace, env_name: str | None = None) -> Any:
+    """The robot's preset, file, named environment, flags: the later goes over the earlier."""
+    robot = settings_io.given_flags(arguments).get("env.robot")
+    start = _start(arguments.preset, arguments.config, robot, env_name)
+    settings = settings_io.apply_flags(start, arguments)
     clips = _mocap(arguments, settings.env.mocap)
-    return dataclasses.replace(settings, env=dataclasses.replace(settings.env, mocap=clips))
+    return dataclasses.replace(settings, env=settings.env.with_mocap(clips))
 
 
 def _add_mocap(parser: argparse.ArgumentParser) -> None:
@@ -225,10 +237,25 @@ def _readable(result: dict[str, Any], indent: str = "") -> str:
     return "\n".join(lines)
 
 
-def _check_env(name: str) -> None:
-    from safetransfer.envs.registration import parse_env_name
+def _add_env_settings(parser: argparse.ArgumentParser, argv: Sequence[str]) -> None:
+    """Flags for what an agent's settings may not say of an environment that is not ours."""
+    from safetransfer.envs.gym_settings import GymSettings
+    from safetransfer.envs.naming import settings_for
 
-    parse_env_name(name)
+    name = _named_env(argv)
+    settings = settings_for(name) if name else None
+    if isinstance(settings, GymSettings):
+        settings_io.add_flags(parser, settings, "env")
+
+
+def _env_changes(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The environment's settings that were given as flags; raises for an unknown environment."""
+    from safetransfer.envs.naming import settings_for
+    from safetransfer.training.settings import Settings
+
+    settings: Any = Settings(env=settings_for(arguments.env))
+    flags = settings_io.given_flags(arguments)
+    return settings_io.parse_changes(settings, flags).get("env", {})
 
 
 # ---------------------------------------------------------------- train
@@ -236,7 +263,11 @@ def _check_env(name: str) -> None:
 
 def _train_options(parser: argparse.ArgumentParser, argv: Sequence[str]) -> None:
     parser.add_argument(
-        "--env", metavar="NAME", help="environment, such as PointPoles (default: PointWalls)"
+        "--env",
+        metavar="NAME",
+        help="environment, such as PointPoles, or the id of any registered Gymnasium environment "
+        "(Name-v0, or module:Name-v0); --help shows the settings of the one that stands beside it "
+        "(default: PointWalls)",
     )
     parser.add_argument(
         "--run",
@@ -382,6 +413,7 @@ def _transfer(arguments: argparse.Namespace) -> None:
         ("train.seed", "--seeds"),
         ("env.robot", "--from and --to"),
         ("env.obstacles", "--from and --to"),
+        ("env.id", "--from and --to"),
     ):
         if flag in settings_io.given_flags(arguments):
             raise SettingError(f"transfer does not take --{flag}; use {instead}")
@@ -426,7 +458,10 @@ def _assignments(settings: Any, texts: Sequence[str]) -> dict[str, Any]:
 def _evaluate_options(parser: argparse.ArgumentParser, argv: Sequence[str]) -> None:
     parser.add_argument("agent", metavar="AGENT", help="checkpoint or run directory")
     parser.add_argument(
-        "--env", metavar="NAME", required=True, help="environment, such as PointPoles"
+        "--env",
+        metavar="NAME",
+        required=True,
+        help="environment, such as PointPoles, or the id of any registered Gymnasium environment",
     )
     parser.add_argument(
         "--episodes",
@@ -448,10 +483,11 @@ def _evaluate_options(parser: argparse.ArgumentParser, argv: Sequence[str]) -> N
     )
     _add_mocap(parser)
     _add_json(parser)
+    _add_env_settings(parser, argv)
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:
-    _check_env(arguments.env)
+    changes = _env_changes(arguments)
     clips = _mocap(arguments)
 
     def measure() -> dict[str, Any]:
@@ -463,7 +499,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
 
         seed = EVALUATION_SEED if arguments.seed is None else arguments.seed
         result = evaluate_checkpoint(
-            arguments.agent, arguments.env, arguments.episodes, seed, mocap=clips
+            arguments.agent, arguments.env, arguments.episodes, seed, mocap=clips, changes=changes
         )
         if arguments.keep:
             print(keep_evaluation(arguments.agent, result))
@@ -561,7 +597,10 @@ def _report(arguments: argparse.Namespace) -> None:
 def _watch_options(parser: argparse.ArgumentParser, argv: Sequence[str]) -> None:
     parser.add_argument("agent", metavar="AGENT", help="checkpoint or run directory")
     parser.add_argument(
-        "--env", metavar="NAME", required=True, help="environment, such as PointPoles"
+        "--env",
+        metavar="NAME",
+        required=True,
+        help="environment, such as PointPoles, or the id of any registered Gymnasium environment",
     )
     parser.add_argument("--out", metavar="FILE", required=True, help="film to write: .mp4 or .gif")
     parser.add_argument(
@@ -578,7 +617,7 @@ def _watch_options(parser: argparse.ArgumentParser, argv: Sequence[str]) -> None
 
 
 def _watch(arguments: argparse.Namespace) -> None:
-    _check_env(arguments.env)
+    _env_changes(arguments)  # refuses an unknown environment before anything is loaded
     clips = _mocap(arguments)
     from safetransfer.report.film import film
 

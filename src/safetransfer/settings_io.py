@@ -1,9 +1,11 @@
 """Settings as plain data: a tree of dataclasses to and from dicts, JSON and TOML files, and flags.
 
-A setting is a dataclass field; a section is a field that is itself a dataclass. The help text of a
-field is its ``metadata={"help": ...}``. Supported types: bool, int, float, str, ``Literal``,
-``X | None``, ``tuple[...]``, ``list[X]`` and nested dataclasses. Every value that comes from
-outside is checked here, so that the rest of the program may trust its settings.
+A setting is a dataclass field; a section is a field that is itself a dataclass, or one of several
+(``A | B``): data with the fields that have no default in one of these is of that kind. The help
+text of a field is its ``metadata={"help": ...}``. Supported types: bool, int, float, str,
+``Literal``, ``X | None``, ``tuple[...]``, ``list[X]``, ``dict[str, Any]`` (of JSON values) and
+nested dataclasses. Every value that comes from outside is checked here, so that the rest of the
+program may trust its settings.
 """
 
 from __future__ import annotations
@@ -42,7 +44,10 @@ def from_dict(cls: type[T], data: Mapping[str, Any], where: str = "") -> T:
     Raises UnknownNameError for a field that does not exist, listing those of its section, and
     SettingError for a value of the wrong type, or one that the dataclass itself refuses.
     """
-    return cls(**_checked_fields(cls, data, where))
+    values = _checked_fields(cls, data, where)
+    for name in sorted(_required(cls) - values.keys()):
+        raise SettingError(f"{where}{'.' if where else ''}{name} is missing, and has no default")
+    return cls(**values)
 
 
 def updated(settings: T, changes: Mapping[str, Any], where: str = "") -> T:
@@ -77,15 +82,42 @@ def _checked_fields(
         if name not in known:
             section = f"setting of {where}" if where else "setting"
             raise UnknownNameError(section, str(name), known)
-        if dataclasses.is_dataclass(hints[name]):
-            section_type = typing.cast(type, hints[name])
-            if current is None:
-                values[name] = from_dict(section_type, value, field)
+        kinds = _section_kinds(hints[name])
+        if kinds:
+            before = getattr(current, name, None)
+            kind = _kind_meant(kinds, value, before)
+            if type(before) is kind:
+                values[name] = updated(before, value, field)
             else:
-                values[name] = updated(getattr(current, name), value, field)
+                values[name] = from_dict(kind, value, field)
         else:
             values[name] = _convert(value, hints[name], field)
     return values
+
+
+def _section_kinds(hint: Any) -> tuple[type, ...]:
+    """The dataclasses that a section can be of; none for a setting."""
+    union = typing.get_origin(hint) in (typing.Union, types.UnionType)
+    kinds = typing.get_args(hint) if union else (hint,)
+    return tuple(k for k in kinds if isinstance(k, type) and dataclasses.is_dataclass(k))
+
+
+def _kind_meant(kinds: tuple[type, ...], data: Any, current: Any) -> type:
+    """The kind whose fields without a default are in the data; else the current, else the first."""
+    for kind in kinds:
+        needed = _required(kind)
+        if needed and isinstance(data, Mapping) and needed <= data.keys():
+            return kind
+    return kinds[0] if current is None else type(current)
+
+
+def _required(cls: Any) -> set[str]:
+    nothing = dataclasses.MISSING
+    return {
+        f.name
+        for f in dataclasses.fields(cls)
+        if f.default is nothing and f.default_factory is nothing
+    }
 
 
 def _hints(cls: Any) -> dict[str, Any]:
@@ -97,6 +129,8 @@ def _plain(value: Any) -> Any:
         return to_dict(value)
     if isinstance(value, (tuple, list)):
         return [_plain(item) for item in value]
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, float) and math.isinf(value):
         return "inf" if value > 0 else "-inf"
     return str(value) if isinstance(value, os.PathLike) else value
@@ -139,6 +173,8 @@ def _convert(value: Any, hint: Any, field: str) -> Any:
             for i, (v, kind) in enumerate(zip(value, kinds, strict=True))
         ]
         return origin(items)
+    if origin is dict and isinstance(value, Mapping):
+        return dict(value)
     if hint is bool and isinstance(value, bool):
         return value
     if isinstance(value, bool):
@@ -181,6 +217,11 @@ def _parse(text: str, hint: Any, field: str) -> Any:
             raise _wrong(field, text, hint)
         kinds = kinds if len(kinds) == len(parts) else kinds * len(parts)
         return origin(_parse(p.strip(), kind, field) for p, kind in zip(parts, kinds, strict=True))
+    if origin is dict:
+        try:
+            return _convert(json.loads(text), hint, field)
+        except ValueError:
+            raise _wrong(field, text, hint) from None
     if hint is bool:
         if lowered in _TRUE + _FALSE:
             return lowered in _TRUE
@@ -216,6 +257,8 @@ def describe(hint: Any) -> str:
         if origin is list or args[-1] is Ellipsis:
             return f"a list, each item {describe(args[0])}"
         return f"a list of {len(args)}: " + ", ".join(describe(arg) for arg in args)
+    if origin is dict:
+        return "a table (as a flag: a JSON object)"
     names = {
         bool: "true or false",
         int: "a whole number",
@@ -311,11 +354,12 @@ def parse_changes(settings: Any, texts: Mapping[str, str]) -> dict[str, Any]:
     changes: dict[str, Any] = {}
     for dotted, text in texts.items():
         *sections, name = dotted.split(".")
-        cls, branch = type(settings), changes
+        node, branch = settings, changes
         for section in sections:
-            cls, branch = _field(cls, section, dotted), branch.setdefault(section, {})
-        hint = _field(cls, name, dotted)
-        if dataclasses.is_dataclass(hint):
+            _field(type(node), section, dotted)
+            node, branch = getattr(node, section), branch.setdefault(section, {})
+        hint = _field(type(node), name, dotted)
+        if _section_kinds(hint):
             raise SettingError(f"{dotted} is a section of settings, not a setting")
         branch[name] = _parse(text, hint, dotted)
     return changes
@@ -347,6 +391,8 @@ def _metavar(hint: Any) -> str:
         return "|".join("none" if arg is type(None) else _metavar(arg) for arg in args)
     if origin in (tuple, list):
         return f"{_metavar(args[0])},..."
+    if origin is dict:
+        return "JSON"
     return {bool: "true|false", int: "INT", float: "NUMBER", str: "TEXT"}.get(hint, "VALUE")
 
 
@@ -355,4 +401,6 @@ def _flag_text(value: Any) -> str:
         return str(value).lower()
     if isinstance(value, (tuple, list)):
         return ",".join(map(_flag_text, value))
+    if isinstance(value, Mapping):
+        return json.dumps(value)
     return repr(value) if isinstance(value, float) else str(value)

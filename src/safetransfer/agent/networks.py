@@ -25,6 +25,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from safetransfer.agent.settings import AgentSettings
+from safetransfer.errors import SettingError
 
 _CNNS = {  # (channels, kernel, stride) of each layer
     "nature": ((32, 8, 4), (64, 4, 2), (64, 3, 1)),  # Mnih et al. 2015
@@ -40,6 +41,14 @@ class Shapes:
     camera: tuple[int, int, int] | None
     proprio: int
     actions: int
+
+
+def smallest_picture(cnn: str) -> int:
+    """Least height and width, pixels, of which the convolutions `cnn` leave something."""
+    side = 1
+    for _, kernel, stride in reversed(_CNNS[cnn]):
+        side = (side - 1) * stride + kernel
+    return side
 
 
 def _init_linear(weight: Tensor, fan_in: int, activation: str) -> None:
@@ -63,6 +72,12 @@ class Encoder(nn.Module):
             layers += [conv, activation()]
             channels = out
             height, width = (height - kernel) // stride + 1, (width - kernel) // stride + 1
+        if min(height, width) < 1:
+            least = smallest_picture(settings.cnn)
+            raise SettingError(
+                f"a camera picture of {camera[0]} x {camera[1]} is too small for agent.cnn "
+                f"{settings.cnn!r}, which needs {least} x {least} or more"
+            )
         self.convolutions = nn.Sequential(*layers).to(  # type: ignore[call-overload]
             memory_format=torch.channels_last
         )

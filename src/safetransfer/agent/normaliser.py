@@ -31,6 +31,8 @@ class Normaliser(nn.Module):
     @torch.no_grad()
     def update(self, x: Tensor) -> None:
         """Merge the rows of x (M, size)."""
+        if not len(self.mean):  # an agent that only sees
+            return
         x = x.double()
         n = x.shape[0]
         total = self.count + n

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field, fields
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from safetransfer.envs.robots import robot_names
@@ -107,7 +108,27 @@ class HallwaySettings:
                 raise UnknownNameError("hallway setting", name, known)
         return cls(**kwargs)
 
+    # What environments of every kind answer (see `envs.gym_settings`):
+
     @property
     def name(self) -> str:
         """Short name of this environment, such as `PointWalls`."""
         return self.robot + self.obstacles
+
+    @property
+    def indifferent(self) -> tuple[str, ...]:
+        """Settings that a run may go on with in another way: clips matter only to people."""
+        return () if self.obstacles == "Humanoids" else ("mocap",)
+
+    def with_mocap(self, folder: str | None) -> HallwaySettings:
+        """The same, with people who move by the clips in a folder."""
+        return replace(self, mocap=folder)
+
+    def for_evaluation(self) -> HallwaySettings:
+        """The same without what is for training only: every episode from the start line, and
+        among walls as they are, not varied."""
+        return replace(self, start_anywhere=0.0, wall_variety=0.0)
+
+    def kept(self) -> Mapping[str, Any]:
+        """How agents.json describes the environment of a kept agent."""
+        return {"robot": self.robot, "env": self.name}

@@ -20,9 +20,13 @@ from typing import Any
 
 from safetransfer import settings_io
 from safetransfer.agent.agent import CARRY
+from safetransfer.envs.gym_env import episode_steps, has_pictures
+from safetransfer.envs.gym_settings import GymSettings
+from safetransfer.envs.naming import canonical, directory_name, is_hallway, settings_for
 from safetransfer.envs.registration import parse_env_name
 from safetransfer.errors import CheckpointError, SettingError, UnknownNameError
 from safetransfer.training import checkpoint, logs
+from safetransfer.training.build import check_equal_spaces
 from safetransfer.training.evaluate import EVALUATION_SEED, evaluate_checkpoint
 from safetransfer.training.loop import train
 from safetransfer.training.settings import Settings
@@ -68,12 +72,14 @@ class TransferPlan:
     )
 
     def __post_init__(self) -> None:
-        self.to, self.seeds = tuple(self.to), tuple(self.seeds)
-        self.ablations = tuple(self.ablations)
-        robots = {parse_env_name(name)[0] for name in (self.env, *self.to)}
+        self.env, self.to = canonical(self.env), tuple(canonical(name) for name in self.to)
+        self.seeds, self.ablations = tuple(self.seeds), tuple(self.ablations)
+        hallways = [name for name in (self.env, *self.to) if is_hallway(name)]
+        robots = {parse_env_name(name)[0] for name in hallways}
         if len(robots) > 1:
             raise SettingError(
-                f"an agent moves between hallways, not between robots: got {', '.join(robots)}"
+                "an agent moves between hallways, not between robots: got "
+                f"{', '.join(sorted(robots))}"
             )
         if self.carry not in CARRY:
             raise UnknownNameError("carry", self.carry, CARRY)
@@ -109,13 +115,19 @@ def run_transfer(
         The path of the report.
 
     Raises:
-        SettingError: `out` holds another experiment, or the plan cannot work.
+        SettingError: `out` holds another experiment, or the plan cannot work: an environment is
+            one that agents cannot live in, or its spaces are not those of the first.
         CheckpointError: the kept agent cannot be read.
     """
     from safetransfer.report.page import write_report
 
     out = Path(out)
     settings = _for_transfer(settings, plan)
+    _check_environments(settings, plan)
+    dark = [name for name in plan.to if not has_pictures(settings_for(name, settings.env))]
+    if plan.films and dark:
+        say(f"no films: {', '.join(dark)} cannot be rendered as rgb_array")
+        plan = dataclasses.replace(plan, films=False)
     if plan.agent is not None:
         plan = dataclasses.replace(plan, pretrain_epochs=_check_kept(Path(plan.agent), settings))
     _write_plan(out, plan, settings, command)
@@ -163,14 +175,15 @@ def stages(
         )
     yield _evaluation("pretrain", base, pretrain, plan.env, plan, settings, seed)
     for env in plan.to:
-        yield _evaluation(f"zeroshot-{env}", base, pretrain, env, plan, settings, seed)
+        name = directory_name(f"zeroshot-{env}")
+        yield _evaluation(name, base, pretrain, env, plan, settings, seed)
         if plan.films:
-            yield _film(f"zeroshot-{env}", base, pretrain, env, settings)
+            yield _film(name, base, pretrain, env, settings)
     tuned = _with(settings_io.updated(settings, plan.finetune), epochs=plan.finetune_epochs)
     if plan.carry == "replay":  # whose rings are one to a hallway
         tuned.train.num_envs = settings.train.num_envs
     for env in plan.to:
-        name = f"finetune-{env}"
+        name = directory_name(f"finetune-{env}")
         yield _training(
             name, f"fine-tuning in {env}", base / name, _with(tuned, env=env), command,
             init=pretrain, carry=plan.carry,
@@ -179,7 +192,7 @@ def stages(
         if plan.films:
             yield _film(name, base, base / name, env, settings)
     for env in plan.to if plan.scratch else ():
-        name = f"scratch-{env}"
+        name = directory_name(f"scratch-{env}")
         yield _training(
             name, f"training from scratch in {env}", base / name,
             _with(settings, env=env, epochs=plan.pretrain_epochs), command,
@@ -190,15 +203,16 @@ def stages(
             settings_io.updated(settings, ABLATIONS[ablation]), epochs=plan.pretrain_epochs
         )
         for env in (plan.env, *plan.to) if ablation == "unconstrained" else (plan.env,):
-            name = f"{ablation}-{env}"
+            name = directory_name(f"{ablation}-{env}")
             yield _training(
                 name, f"training in {env}, {ablation.replace('_', ' ')}", base / name,
                 _with(changed, env=env), command,
             )  # fmt: skip
             yield _evaluation(name, base, base / name, env, plan, settings, seed)
         for env in plan.to if ablation == "no_feedback" else ():
-            agent = base / f"{ablation}-{plan.env}"
-            yield _evaluation(f"{ablation}-zeroshot-{env}", base, agent, env, plan, settings, seed)
+            agent = base / directory_name(f"{ablation}-{plan.env}")
+            name = directory_name(f"{ablation}-zeroshot-{env}")
+            yield _evaluation(name, base, agent, env, plan, settings, seed)
 
 
 def _for_transfer(settings: Settings, plan: TransferPlan) -> Settings:
@@ -208,13 +222,26 @@ def _for_transfer(settings: Settings, plan: TransferPlan) -> Settings:
     return settings
 
 
+def _check_environments(settings: Settings, plan: TransferPlan) -> None:
+    """Raise SettingError where an agent could not move between them; hallways of one robot can."""
+    named = [settings_for(name, settings.env) for name in (plan.env, *plan.to)]
+    if any(isinstance(env, GymSettings) for env in named):
+        check_equal_spaces(named)
+
+
+def _episode_steps(settings: Settings, plan: TransferPlan) -> int | None:
+    """Steps of a whole episode, where they are the same everywhere and not a setting already."""
+    named = [settings_for(name, settings.env) for name in (plan.env, *plan.to)]
+    steps = {episode_steps(env) if isinstance(env, GymSettings) else env.max_steps for env in named}
+    return steps.pop() if len(steps) == 1 else None
+
+
 def _with(
     settings: Settings, env: str | None = None, epochs: int | None = None, seed: int | None = None
 ) -> Settings:
     settings = copy.deepcopy(settings)
     if env is not None:
-        robot, obstacles = parse_env_name(env)
-        settings.env = dataclasses.replace(settings.env, robot=robot, obstacles=obstacles)
+        settings.env = settings_for(env, settings.env)
     if epochs is not None:
         settings.train.epochs = epochs
     if seed is not None:
@@ -309,14 +336,13 @@ def _check_kept(kept: Path, settings: Settings) -> int:
     ours = settings_io.to_dict(settings)
     different = []
     for section, names in {
-        "env": ("action_repeat", "camera", "max_depth", "progress_reward"),
+        "env": ("action_repeat", "camera", "max_depth", "progress_reward", "cost_key"),
         "agent": ("feedback", "gamma", "gamma_cost", "reward_scale", "cost_scale"),
     }.items():
         for name in names:
-            if theirs[section].get(name) != ours[section][name]:
-                different.append(
-                    f"{section}.{name} ({theirs[section].get(name)}, here {ours[section][name]})"
-                )
+            there, here = theirs[section].get(name), ours[section].get(name)
+            if there != here:
+                different.append(f"{section}.{name} ({there}, here {here})")
     if different:
         raise SettingError(
             f"{kept} was trained with another {', '.join(different)}; "
@@ -344,7 +370,7 @@ def _copy_reference(out: Path, reference: Path, plan: TransferPlan) -> None:
         raise SettingError(f"{reference} is not a transfer directory: it has no {PLAN}")
     for source in sorted(reference.glob("seed-*")):
         for env in plan.to:
-            name = f"scratch-{env}"
+            name = directory_name(f"scratch-{env}")
             for relative in (
                 Path(name) / logs.FILE_NAME,
                 Path(name) / "config.json",
@@ -364,6 +390,7 @@ def _copy_reference(out: Path, reference: Path, plan: TransferPlan) -> None:
 def _write_plan(out: Path, plan: TransferPlan, settings: Settings, command: str | None) -> None:
     document = settings_io.to_dict(plan) | {
         "settings": settings_io.to_dict(settings),
+        "episode_steps": _episode_steps(settings, plan),
         "command": command,
     }
     path = out / PLAN
@@ -373,7 +400,10 @@ def _write_plan(out: Path, plan: TransferPlan, settings: Settings, command: str 
         for name in ("seeds", "to", "ablations"):  # what is there already stays part of it
             kept = before.get(name) or []
             document[name] = [*kept, *(x for x in document[name] if x not in kept)]
-        free = ("command", "seeds", "to", "ablations", "scratch", "films", "settings.train.threads")
+        free = (
+            "command", "seeds", "to", "ablations", "scratch", "films", "episode_steps",
+            "settings.train.threads",
+        )  # fmt: skip
         different = [
             line
             for line in settings_io.differences(before, json.loads(json.dumps(document)))

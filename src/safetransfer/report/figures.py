@@ -48,7 +48,7 @@ def figure_4(transfer: Transfer, target: str) -> list[Chart]:
         totals.append(over_seeds("from scratch", learned, "series-2", smooth=False))
     spent_before = [_totals(run, 0, lead_in=False) for run in pretrain.values()]
     if spent_before:
-        label = "before, in the low-stakes hallway"
+        label = "before, in the low-stakes environment"
         line = over_seeds(label, spent_before, "series-1", smooth=False)
         totals.append(Line(label, line.x, line.y, "series-1", dashed=True))
     return [

@@ -14,9 +14,11 @@ import torch
 from gymnasium.vector import AutoresetMode
 from PIL import Image, ImageDraw, ImageFont
 
+from safetransfer.envs.gym_settings import GymSettings
 from safetransfer.envs.hallway import HallwayVectorEnv
 from safetransfer.errors import SettingError, UnknownNameError
-from safetransfer.training.evaluate import Policy, environment_settings, load_policy
+from safetransfer.training.build import shapes_of
+from safetransfer.training.evaluate import Policy, check_shapes, environment_settings, load_policy
 
 VIEWS = ("both", "behind", "first")
 
@@ -68,7 +70,12 @@ def film(
     torch.set_num_threads(1)
     policy = load_policy(agent_path)
     settings = environment_settings(policy, env_name, mocap=mocap)
+    if isinstance(settings, GymSettings):
+        from safetransfer.report.gym_film import film_gym
+
+        return film_gym(policy, settings, out, episodes, seed, speed, deterministic)
     env = HallwayVectorEnv(settings, autoreset_mode=AutoresetMode.DISABLED)
+    check_shapes(policy, shapes_of(env), settings.name)
     steps_per_second = env.metadata["render_fps"] * speed
     wanted = _GIF_FRAMES_PER_SECOND if out.suffix == ".gif" else _FRAMES_PER_SECOND
     every = max(1, round(steps_per_second / wanted))

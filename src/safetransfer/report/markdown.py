@@ -13,9 +13,16 @@ _HEAD = (
 )
 
 
+_OWN_HEAD = "| | Return | Cost per episode | Total cost of training there |\n|---|---:|---:|---:|"
+
+
 def markdown_table(transfer: Transfer) -> str:
-    """A row per way of getting an agent; then, per hallway, what moving there cost in all."""
-    lines = [_HEAD, _row(transfer, f"{short_name(transfer.source)}, pre-trained", "pretrain")]
+    """A row per way of getting an agent; then, per environment, what moving there cost in all."""
+    known = any(env in TABLE_1 for env in transfer.targets)
+    lines = [
+        _HEAD if known else _OWN_HEAD,
+        _row(transfer, f"{short_name(transfer.source)}, pre-trained", "pretrain"),
+    ]
     sentences = []
     for env in transfer.targets:
         name, paper = short_name(env), TABLE_1.get(env)
@@ -64,14 +71,11 @@ def _row(
     total = number(sum(totals) / len(totals)) if totals else "–"
     if stage.startswith("zeroshot") and evaluation:
         total = "0"
-    cells = [
-        label,
-        _printed(paper_return),
-        _ours(measures.get("return")),
-        _printed(paper_cost),
-        _ours(measures.get("cost")),
-        total,
-    ]
+    gained, cost = _ours(measures.get("return")), _ours(measures.get("cost"))
+    if any(env in TABLE_1 for env in transfer.targets):
+        gained = f"{_printed(paper_return)} | {gained}"
+        cost = f"{_printed(paper_cost)} | {cost}"
+    cells = [label, gained, cost, total]
     return f"| {' | '.join(cells)} |"
 
 

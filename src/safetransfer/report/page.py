@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Mapping
 from html import escape
 from pathlib import Path
 
 import safetransfer
+from safetransfer.envs.naming import directory_name
 from safetransfer.report import html
 from safetransfer.report.ablations import ablations
 from safetransfer.report.figures import diagnostics, figure_4
@@ -17,7 +19,14 @@ from safetransfer.report.provenance import configuration, provenance
 from safetransfer.report.results_table import results_table
 from safetransfer.report.runs import AS_GOOD, Transfer, read_transfer, regret
 from safetransfer.report.stylesheet import CSS
-from safetransfer.report.words import absent, place_name, robot_and_place, short_name, stage_name
+from safetransfer.report.words import (
+    absent,
+    is_hallway,
+    place_name,
+    robot_and_place,
+    short_name,
+    stage_name,
+)
 
 # Bigger films would make the page slow to open and to send; they stay beside it.
 _MAX_FILM_BYTES = 8_000_000
@@ -73,6 +82,8 @@ def _introduction(transfer: Transfer, title: str) -> str:
     targets = " or ".join(place_name(target) for target in transfer.targets)
     limit = transfer.cost_limit
     allowance = f" of {limit:g} per episode" if limit is not None else ""
+    if not all(map(is_hallway, (transfer.source, *transfer.targets))):
+        return _general_introduction(title, place, targets, allowance)
     return (
         f"<header><h1>{escape(title)}</h1><p>A robot that learns by trial and error has to err "
         "somewhere. <em>Safe transfer</em> lets it err where that is cheap: it first learns to "
@@ -85,6 +96,20 @@ def _introduction(transfer: Transfer, title: str) -> str:
         f"keep cost within a limit{allowance}. <strong>Total cost</strong> is everything ever "
         "incurred in a deployment hallway while training there: the paper calls it "
         "regret.</p></header>"
+    )
+
+
+def _general_introduction(title: str, place: str, targets: str, allowance: str) -> str:
+    """As the introduction, of environments whose reward and cost are not ours."""
+    return (
+        f"<header><h1>{escape(title)}</h1><p>An agent that learns by trial and error has to err "
+        "somewhere. <em>Safe transfer</em> lets it err where that is cheap: it first learns in "
+        f"{escape(place)}, under a limit on cost, and only then moves to {escape(targets)}, where "
+        "cost counts. This page shows what that move cost, against learning there from nothing."
+        "</p><p><strong>Return</strong> and <strong>cost</strong> are sums over an episode, as "
+        f"these environments give them; the agent is trained to keep cost within a limit{allowance}"
+        ". <strong>Total cost</strong> is everything ever incurred in a deployment environment "
+        "while training there: the paper calls it regret.</p></header>"
     )
 
 
@@ -153,7 +178,7 @@ def _curves(transfer: Transfer, target: str) -> str:
     several = "the band spans the seeds" if len(transfer.seeds) > 1 else "one seed"
     there = escape(short_name(target))
     caption = (
-        f"Safe transfer trains among {escape(place_name(transfer.source))} up to the dotted line "
+        f"Safe transfer trains in {escape(short_name(transfer.source))} up to the dotted line "
         f"and in {there} from there on; from scratch trains in {there} alone. Thick: smoothed; "
         f"thin: as logged, while exploring; {several}. An epoch is a number of updates: how many "
         f"steps each stage took stands below. Total cost counts {there} alone; the dashed line is "
@@ -170,13 +195,19 @@ def _films(transfer: Transfer) -> str:
     if not films:
         return f"<section><h2>Films</h2><p>{MISSING}</p></section>"
     order = {"pretrain": 0, "zeroshot": 1, "before": 1, "finetune": 2, "after": 2, "scratch": 3}
-    targets = {target: rank for rank, target in enumerate(transfer.targets)}
+    targets = {directory_name(target): rank for rank, target in enumerate(transfer.targets)}
+    names = {directory_name(target): target for target in transfer.targets}
 
     def rank(path: Path) -> tuple[int, int, str]:
         way, _, env = path.stem.partition("-")
         return targets.get(env, -1), order.get(way, 9), path.stem
 
-    shown = [_film(path) for path in sorted(films, key=rank)]
+    shown = [_film(path, names) for path in sorted(films, key=rank)]
+    if not all(map(is_hallway, transfer.targets)):
+        return (
+            "<section><h2>Films: before and after</h2><p>As the environment draws itself.</p>"
+            f'<div class="films">{"".join(shown)}</div></section>'
+        )
     return (
         "<section><h2>Films: before and after</h2><p>Seen from behind, through the robot’s own "
         "eyes, and as the agent itself sees: a picture of distances. The frame turns red while "
@@ -184,7 +215,7 @@ def _films(transfer: Transfer) -> str:
     )
 
 
-def _film(path: Path) -> str:
+def _film(path: Path, names: Mapping[str, str]) -> str:
     captions = {
         "pretrain": "after pre-training",
         "zeroshot": "before: just moved there, no training there",
@@ -194,7 +225,11 @@ def _film(path: Path) -> str:
         "scratch": "learned there from scratch",
     }
     way, _, env = path.stem.partition("-")
-    parts = [short_name(env) if env else "", captions[way]] if way in captions else [path.stem]
+    parts = (
+        [short_name(names.get(env, env)) if env else "", captions[way]]
+        if way in captions
+        else [path.stem]
+    )
     caption = ", ".join(part for part in parts if part)
     if path.stat().st_size > _MAX_FILM_BYTES:
         caption += f": too big to keep here, see films/{path.name}"

@@ -26,15 +26,23 @@ def results_table(transfer: Transfer) -> str:
             (("From scratch", "learned there"), f"scratch-{target}", paper and paper.scratch),
         ]
         groups.append(_group(transfer, target, ways, False))
-    head = (
-        '<thead><tr><th rowspan="2" scope="col">Agent</th><th colspan="2" '
-        'scope="colgroup">Return</th><th colspan="2" scope="colgroup">Cost per episode</th><th '
-        'rowspan="2" scope="col">Total cost<br>of training there</th></tr><tr><th '
-        'scope="col">paper</th><th scope="col">ours</th><th scope="col">paper</th><th '
-        'scope="col">ours</th></tr></thead>'
-    )
+    if _paper_has_any(transfer):
+        head = (
+            '<thead><tr><th rowspan="2" scope="col">Agent</th><th colspan="2" '
+            'scope="colgroup">Return</th><th colspan="2" scope="colgroup">Cost per episode</th><th '
+            'rowspan="2" scope="col">Total cost<br>of training there</th></tr><tr><th '
+            'scope="col">paper</th><th scope="col">ours</th><th scope="col">paper</th><th '
+            'scope="col">ours</th></tr></thead>'
+        )
+        title = "Table 1: how well, and at what cost"
+    else:
+        head = (
+            '<thead><tr><th scope="col">Agent</th><th scope="col">Return</th><th scope="col">Cost '
+            'per episode</th><th scope="col">Total cost<br>of training there</th></tr></thead>'
+        )
+        title = "How well, and at what cost"
     return (
-        '<section><h2>Table 1: how well, and at what cost</h2><div class="scroll"><table '
+        f'<section><h2>{title}</h2><div class="scroll"><table '
         f'class="results">{head}{"".join(groups)}</table></div><p '
         f'class="note">{_table_note(transfer)}</p></section>'
     )
@@ -46,8 +54,9 @@ _Way = tuple[tuple[str, str], str, Result | None]
 
 def _group(transfer: Transfer, env: str, ways: list[_Way], low_stakes: bool) -> str:
     stakes = " (low stakes)" if low_stakes else ""
+    columns = 6 if _paper_has_any(transfer) else 4
     rows = [
-        f'<tr><th scope="rowgroup" colspan="6">{escape(short_name(env))}{stakes}</th></tr>',
+        f'<tr><th scope="rowgroup" colspan="{columns}">{escape(short_name(env))}{stakes}</th></tr>',
         *(_result_row(transfer, label, stage, paper) for label, stage, paper in ways),
     ]
     return f"<tbody>{''.join(rows)}</tbody>"
@@ -66,11 +75,21 @@ def _result_row(
         our_cell(evaluation, "cost", missing, transfer.cost_limit),
         f'<td class="total">{_total(transfer, stage)}</td>',
     ]
+    if not _paper_has_any(transfer):
+        cells = [cell for cell in cells if not cell.startswith(_PAPER)]
     return f"<tr>{''.join(cells)}</tr>"
 
 
+_PAPER = '<td class="paper">'
+
+
+def _paper_has_any(transfer: Transfer) -> bool:
+    """Whether the paper prints figures for any of these environments."""
+    return any(target in TABLE_1 for target in transfer.targets)
+
+
 def _paper_cell(value: float | None) -> str:
-    return f'<td class="paper">{"–" if value is None else f"{value:,g}"}</td>'
+    return f"{_PAPER}{'–' if value is None else f'{value:,g}'}</td>"
 
 
 def our_cell(
@@ -126,8 +145,9 @@ def _table_note(transfer: Transfer) -> str:
     if transfer.cost_limit is not None:
         notes.append(f"▲ marks a cost above the limit of {transfer.cost_limit:g} per episode.")
     notes.append("Total cost is that of all the training there, exploration included.")
-    notes.append(
-        "The paper prints no intervals and no figures after fine-tuning; its hallways differ "
-        "from ours in size and in number of obstacles, which it does not give."
-    )
+    if _paper_has_any(transfer):
+        notes.append(
+            "The paper prints no intervals and no figures after fine-tuning; its hallways differ "
+            "from ours in size and in number of obstacles, which it does not give."
+        )
     return escape(" ".join(notes))

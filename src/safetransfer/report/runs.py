@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from safetransfer.envs.naming import directory_name
 from safetransfer.errors import SafeTransferError
 from safetransfer.report.statistics import bootstrap_mean, hierarchical_bootstrap
 
@@ -255,7 +256,7 @@ class Transfer:
     def cost_limit(self) -> float | None:
         """Cost limit per episode: the limit per step times the steps of a whole episode."""
         per_step = _find(self.settings, "cost_limit")
-        steps = _find(self.settings, "max_steps")
+        steps = self.plan.get("episode_steps") or _find(self.settings, "max_steps")
         if _is_finite(per_step) and _is_finite(steps):
             return float(per_step) * float(steps)
         return None
@@ -295,7 +296,7 @@ def read_transfer(root: str | Path) -> Transfer:
         (stage, seed): run
         for stage in transfer.stages
         for seed in seeds
-        if (run := read_run(root / f"seed-{seed}" / stage)) is not None
+        if (run := read_run(root / f"seed-{seed}" / directory_name(stage))) is not None
     }
     evaluated = [
         *transfer.stages,
@@ -306,7 +307,10 @@ def read_transfer(root: str | Path) -> Transfer:
         for stage in evaluated
         if (
             evaluation := read_evaluations(
-                {seed: root / f"seed-{seed}" / "evaluations" / f"{stage}.json" for seed in seeds}
+                {
+                    seed: root / f"seed-{seed}" / "evaluations" / f"{directory_name(stage)}.json"
+                    for seed in seeds
+                }
             )
         )
         is not None

@@ -10,11 +10,27 @@ _PLACES = {"Walls": "walls", "Poles": "poles", "Humanoids": "people", "Empty": "
 
 def robot_and_place(env: str) -> tuple[str, str]:
     """The robot of an environment and the place it stands for, in words."""
-    for obstacles, place in _PLACES.items():
-        robot = env.removesuffix(obstacles)
-        if robot not in ("", env):
-            return robot, place
-    return "the agent", env
+    if _is_name(env):
+        for obstacles, place in _PLACES.items():
+            robot = env.removesuffix(obstacles)
+            if robot not in ("", env):
+                return robot, place
+    return "agent", environment_name(env)
+
+
+def is_hallway(env: str) -> bool:
+    """Whether an environment is one of our hallways, and not any other."""
+    return robot_and_place(env)[0] != "agent"
+
+
+def environment_name(env: str) -> str:
+    """An id without the module that registers it: `Deployment-v0`."""
+    return env.rpartition(":")[2]
+
+
+def _is_name(env: str) -> bool:
+    """Whether it is a short name, as hallways have, and not an id."""
+    return env.isalnum()
 
 
 def place_name(env: str) -> str:
@@ -23,11 +39,12 @@ def place_name(env: str) -> str:
 
 def short_name(env: str) -> str:
     """The paper's name of an environment: P-Poles."""
-    for obstacles in _PLACES:
-        robot = env.removesuffix(obstacles)
-        if robot not in ("", env):
-            return f"{robot[0]}-{obstacles}"
-    return env
+    if _is_name(env):
+        for obstacles in _PLACES:
+            robot = env.removesuffix(obstacles)
+            if robot not in ("", env):
+                return f"{robot[0]}-{obstacles}"
+    return environment_name(env)
 
 
 def absent(transfer: Transfer, stage: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import gymnasium as gym
@@ -9,14 +10,24 @@ import torch
 
 from safetransfer.agent.agent import Agent
 from safetransfer.agent.networks import Shapes
+from safetransfer.envs.gym_env import GymVectorEnv
+from safetransfer.envs.gym_settings import GymSettings
 from safetransfer.envs.hallway import HallwayVectorEnv
-from safetransfer.envs.settings import HallwaySettings
+from safetransfer.envs.naming import EnvSettings
+from safetransfer.envs.spaces import signature_of, space_differences
 from safetransfer.errors import SettingError
 from safetransfer.training.settings import Settings
 
 
-def make_env(settings: HallwaySettings, num_envs: int, threads: int = 1) -> HallwayVectorEnv:
-    """A vector of hallways in SAME_STEP autoreset, as collectors need it."""
+def make_env(
+    settings: EnvSettings, num_envs: int, threads: int = 1
+) -> HallwayVectorEnv | GymVectorEnv:
+    """A vector of environments in SAME_STEP autoreset, as collectors need it.
+
+    Raises SettingError and UnknownNameError for an environment that agents cannot live in.
+    """
+    if isinstance(settings, GymSettings):
+        return GymVectorEnv(settings, num_envs)
     return HallwayVectorEnv(
         settings,
         num_envs=num_envs,
@@ -29,10 +40,33 @@ def shapes_of(env: Any) -> Shapes:
     """Shapes of a vector environment's observations and actions."""
     space = env.single_observation_space
     return Shapes(
-        camera=tuple(space["camera"].shape),
+        camera=tuple(space["camera"].shape) if "camera" in space.spaces else None,
         proprio=space["proprio"].shape[0],
         actions=env.single_action_space.shape[0],
     )
+
+
+def check_equal_spaces(settings: Sequence[EnvSettings]) -> None:
+    """Raise SettingError where an agent could not move from the first environment to the rest."""
+    first, *others = (signature(s) for s in settings)
+    for there, other in zip(settings[1:], others, strict=True):
+        different = space_differences(first, other)
+        if different:
+            raise SettingError(
+                f"an agent cannot move from {settings[0].name} to {there.name}, whose spaces are "
+                f"not equal: {'; '.join(different)}"
+            )
+
+
+def signature(settings: EnvSettings) -> dict[str, str]:
+    """An environment's own spaces in words, equal where an agent can move."""
+    env = make_env(settings, 1)
+    try:
+        if isinstance(env, GymVectorEnv):
+            return env.signature
+        return signature_of(env.single_observation_space, env.single_action_space, settings.name)
+    finally:
+        env.close()
 
 
 def make_agent(settings: Settings, shapes: Shapes, device: torch.device) -> Agent:

@@ -20,9 +20,11 @@ class VectorEnv(Protocol):
 
     def step(self, action: np.ndarray) -> tuple[Any, Any, Any, Any, dict[str, Any]]: ...
 
-    def get_state(self) -> dict[str, Any]: ...
+    def get_state(self) -> dict[str, Any] | None:
+        """Everything needed to go on exactly; None where that cannot be written down."""
+        ...
 
-    def set_state(self, state: dict[str, Any]) -> None: ...
+    def set_state(self, state: Any) -> None: ...
 
 
 class Collector:
@@ -39,6 +41,11 @@ class Collector:
         self.env, self.actor = env, actor
         self.rng = np.random.default_rng(np.random.SeedSequence([seed, 1]))
         self.reward_scale, self.gamma = reward_scale, gamma
+        self._begin(seed)
+
+    def _begin(self, seed: int) -> None:
+        """Begin an episode in every environment."""
+        env, actor = self.env, self.actor
         n = env.num_envs
         self.obs, info = env.reset(seed=seed)
         self.carry = actor.initial_carry(n)
@@ -161,6 +168,11 @@ class Collector:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from `state_dict`; where the environment's state is None, with new episodes."""
+        if state["env"] is None:
+            self.rng = state["rng"]
+            self._begin(int(self.rng.integers(2**31)))
+            return
         for name in self._OPEN:
             setattr(self, name, state["open"][name].copy())
         self.obs = {name: np.array(value) for name, value in state["obs"].items()}

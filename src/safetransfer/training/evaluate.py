@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,12 +13,11 @@ import torch
 from safetransfer import settings_io
 from safetransfer.agent.agent import Actor, Agent
 from safetransfer.agent.networks import Shapes
-from safetransfer.envs.registration import parse_env_name
-from safetransfer.envs.settings import HallwaySettings
+from safetransfer.envs.naming import EnvSettings, settings_for
 from safetransfer.errors import CheckpointError, SettingError
 from safetransfer.report.statistics import bootstrap_mean
 from safetransfer.training import checkpoint
-from safetransfer.training.build import make_env
+from safetransfer.training.build import make_env, shapes_of
 from safetransfer.training.machine import cores
 from safetransfer.training.settings import Settings
 
@@ -75,32 +73,44 @@ def load_policy(path: str | Path) -> Policy:
     return Policy(agent.actor, settings)
 
 
-def environment_settings(policy: Policy, env_name: str, **changes: Any) -> HallwaySettings:
-    """The hallway that the policy was trained with, but with `env_name`'s robot and obstacles,
-    every episode from the start line and among walls as they are, not varied.
+def environment_settings(policy: Policy, env_name: str, **changes: Any) -> EnvSettings:
+    """The environment `env_name`, otherwise as the one that the policy was trained in, without
+    what is for training only: a hallway's episodes all begin at the start line, among walls as
+    they are. `changes` are settings; `mocap` is nothing to what has no people.
 
     Raises CheckpointError where the policy drives another robot.
     """
-    robot, obstacles = parse_env_name(env_name)
-    trained = policy.settings.env.robot
-    if robot != trained:
+    trained = policy.settings.env
+    env = settings_for(env_name, trained).for_evaluation()
+    ours, theirs = trained.kept()["robot"], env.kept()["robot"]
+    if ours and theirs and ours != theirs:
         raise CheckpointError(
-            f"the agent drives {trained}, {env_name} has {robot}: an agent moves between hallways, "
+            f"the agent drives {ours}, {env_name} has {theirs}: an agent moves between hallways, "
             "not between robots"
         )
-    return dataclasses.replace(
-        policy.settings.env,
-        robot=robot,
-        obstacles=obstacles,
-        start_anywhere=0.0,
-        wall_variety=0.0,
-        **changes,
-    )
+    if "mocap" in changes:
+        env = env.with_mocap(changes.pop("mocap"))
+    return settings_io.updated(env, changes, "env")
+
+
+def check_shapes(policy: Policy, there: Shapes, name: str) -> None:
+    """Raise CheckpointError where the agent's inputs or actions are not those of an environment."""
+    trained = policy.actor.networks.shapes
+    if trained != there:
+        raise CheckpointError(
+            f"the agent was trained with {_in_words(trained)}; {name} has {_in_words(there)}. An "
+            "agent moves between environments of equal spaces"
+        )
+
+
+def _in_words(shapes: Shapes) -> str:
+    camera = "no" if shapes.camera is None else "a " + " x ".join(map(str, shapes.camera))
+    return f"{camera} picture, {shapes.proprio} other inputs and {shapes.actions} actions"
 
 
 def evaluate(
     policy: Policy,
-    env_settings: HallwaySettings,
+    env_settings: EnvSettings,
     episodes: int = 100,
     seed: int = EVALUATION_SEED,
     num_envs: int = 25,
@@ -122,6 +132,7 @@ def evaluate(
     results: list[list[tuple[float, float, int]]] = [[] for _ in range(n)]
     try:
         obs, _ = env.reset(seed=seed)
+        check_shapes(policy, shapes_of(env), env_settings.name)
         carry = policy.initial_carry(n)
         last_reward, last_cost = np.zeros((2, n), np.float32)
         episode_return, episode_cost = np.zeros((2, n))
@@ -167,16 +178,18 @@ def evaluate_checkpoint(
     deterministic: bool = True,
     mocap: str | None = None,
     threads: int | None = None,
+    changes: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Evaluate a kept agent in a hallway; `summary` with every episode beside it.
+    """Evaluate a kept agent in an environment; `summary` with every episode beside it.
 
     `mocap` is the folder of clips that people move by; `threads` (default: all cores) step the
-    hallways, with the same result for any number.
+    hallways, with the same result for any number. `changes` are settings of the environment that
+    are not as they were in training.
     """
     torch.set_num_threads(1)
     policy = load_policy(path)
     # The clips are this machine's, wherever the agent was trained.
-    env_settings = environment_settings(policy, env_name, mocap=mocap)
+    env_settings = environment_settings(policy, env_name, mocap=mocap, **(changes or {}))
     per_episode = evaluate(
         policy,
         env_settings,
@@ -185,7 +198,7 @@ def evaluate_checkpoint(
         threads=threads or cores(),
         deterministic=deterministic,
     )
-    return summary(env_name, per_episode) | {
+    return summary(env_settings.name, per_episode) | {
         "per_episode": per_episode,
         "seed": seed,
         "agent": Path(path).name,
@@ -202,7 +215,7 @@ def keep_evaluation(path: str | Path, result: Mapping[str, Any]) -> Path:
     return file
 
 
-def describe_people(env_settings: HallwaySettings) -> dict[str, Any] | None:
+def describe_people(env_settings: EnvSettings) -> dict[str, Any] | None:
     """What clips the people of a hallway move by; None where there are no people."""
     env = make_env(env_settings, 1)
     try:

@@ -17,6 +17,7 @@ from safetransfer import settings_io
 from safetransfer.agent.networks import policy_weights
 from safetransfer.errors import CheckpointError, SettingError
 from safetransfer.training import checkpoint, logs
+from safetransfer.training.settings import Settings
 
 AGENTS = "agents.json"
 PLAN = "transfer.json"
@@ -57,7 +58,7 @@ def keep(source: str | Path, destination: str | Path, stage: str = "pretrained")
         _keep_agent(source, destination, destination.parent, stage)
         return [destination]
     plan = settings_io.read_file(source / PLAN)
-    plan["settings"]["env"]["mocap"] = None
+    _forget_clips(plan)
     for name in ("agent", "reference", "command"):
         plan[name] = _without_folders(plan.get(name))
     agents = []
@@ -77,6 +78,13 @@ def keep(source: str | Path, destination: str | Path, stage: str = "pretrained")
     return agents
 
 
+def _forget_clips(document: dict[str, Any]) -> None:
+    """Leave out where clips lay, of environments that have people."""
+    env = document["settings"]["env"]
+    if "mocap" in env:
+        env["mocap"] = None
+
+
 def _without_folders(text: str | None) -> str | None:
     """A command, or a path, with absolute paths cut down to their last names."""
     return text and re.sub(r"(?<![^\s='\"])/(?:[^\s'\"/]+/)*([^\s'\"/]*)", r"\1", text)
@@ -85,7 +93,7 @@ def _without_folders(text: str | None) -> str | None:
 def _keep_log(run_dir: Path, destination: Path) -> dict[str, Any]:
     """Copy log and configuration; returns the configuration."""
     config = settings_io.read_file(run_dir / CONFIG)
-    config["settings"]["env"]["mocap"] = None
+    _forget_clips(config)
     config["command"] = _without_folders(config.get("command"))
     destination.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(run_dir / logs.FILE_NAME, destination / logs.FILE_NAME)
@@ -104,14 +112,16 @@ def _keep_agent(
         kept = {name: payload[name] for name in ("settings", "shapes", "counters")}
     except KeyError as error:
         raise CheckpointError(f"{run_dir} is not a training run: it has no {error}") from error
-    kept["settings"]["env"]["mocap"] = None
+    settings = settings_io.from_dict(Settings, kept["settings"])
+    settings.env = settings.env.with_mocap(None)
+    kept["settings"] = settings_io.to_dict(settings)
     config = _keep_log(run_dir, destination)
     checkpoint.save(destination / checkpoint.FILE_NAME, kept | {"agent": agent})
-    env = kept["settings"]["env"]
+    env = settings.env.kept()
     entry = {
         "robot": env["robot"],
         "stage": stage,
-        "env": env["robot"] + env["obstacles"],
+        "env": env["env"],
         "seed": kept["settings"]["train"]["seed"],
         "path": destination.relative_to(listed_in).as_posix(),
         "wall_minutes": round(kept["counters"]["wall_s"] / 60.0, 1),

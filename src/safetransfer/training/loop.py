@@ -113,6 +113,7 @@ class Run:
         }  # fmt: skip
         self.recent_cost: deque[tuple[float, int]] = deque()
         self.meter: _Meter | None = None  # of the epoch that is under way
+        self.begins_anew = False  # goes on with new episodes: the open ones could not be kept
         if saved is None and init is not None:
             start = checkpoint.load(init)
             self.agent.load_state_dict(_part(start, "agent", init), carry)
@@ -141,9 +142,9 @@ class Run:
         if config.exists():
             before = settings_io.read_file(config).get("settings", {})
             # How long to train (the learning rates then fall towards the new end) and how to go
-            # about it may change; what is trained may not. Clips matter only to people.
-            if self.settings.env.obstacles != "Humanoids":
-                now["env"]["mocap"] = before.get("env", {}).get("mocap")
+            # about it may change; what is trained may not.
+            for name in self.settings.env.indifferent:
+                now["env"][name] = before.get("env", {}).get(name)
             different = [
                 line
                 for line in settings_io.differences(before, now)
@@ -236,6 +237,7 @@ class Run:
     def _load(self, saved: Mapping[str, Any]) -> None:
         self.agent.load_state_dict(_part(saved, "agent", self.path))
         self.collector.load_state_dict(_part(saved, "collector", self.path))
+        self.begins_anew = saved["collector"]["env"] is None
         self.counters = dict(_part(saved, "counters", self.path))
         self.recent_cost = deque((float(c), int(n)) for c, n in saved["recent_cost"])
         self.rng = saved["rng"]
@@ -243,6 +245,8 @@ class Run:
             self.meter = _Meter.of_state(saved["meter"])
         if saved.get("replay") is not None:
             self.replay.load_state_dict(saved["replay"])
+            if self.begins_anew:
+                self.replay.close_episodes()
         self._sync_actor()
 
     def _sync_actor(self) -> None:
@@ -268,7 +272,15 @@ class Run:
         try:
             with workers, log, progress, _Interrupts() as interrupts:
                 if resumed is not None:
-                    progress.message(f"going on from epoch {resumed} of {t.epochs}")
+                    progress.message(
+                        f"going on from epoch {resumed} of {t.epochs}"
+                        + (
+                            f", with new episodes: those of {self.settings.env.name} that were "
+                            "open cannot be kept"
+                            if self.begins_anew
+                            else ""
+                        )
+                    )
                 while self.counters["epoch"] < t.epochs:
                     row = self._epoch(workers, interrupts)
                     if row is not None:

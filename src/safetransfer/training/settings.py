@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from safetransfer import settings_io
 from safetransfer.agent.settings import AgentSettings
+from safetransfer.envs.gym_settings import GymSettings
 from safetransfer.envs.robots import make_robot
 from safetransfer.envs.settings import HallwaySettings
 from safetransfer.errors import SettingError, UnknownNameError
@@ -60,9 +61,9 @@ class TrainSettings:
 
 @dataclass
 class Settings:
-    """A run: the hallway, the agent, the training."""
+    """A run: the environment (a hallway, or any of Gymnasium's), the agent, the training."""
 
-    env: HallwaySettings = field(default_factory=HallwaySettings)
+    env: HallwaySettings | GymSettings = field(default_factory=HallwaySettings)
     agent: AgentSettings = field(default_factory=AgentSettings)
     train: TrainSettings = field(default_factory=TrainSettings)
 
