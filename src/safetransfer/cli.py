@@ -569,6 +569,22 @@ def _compare(arguments: argparse.Namespace) -> None:
     print(page.with_suffix(".md").read_text(encoding="utf-8") if arguments.markdown else page)
 
 
+def _export_options(parser: argparse.ArgumentParser, argv: Sequence[str]) -> None:
+    parser.add_argument("agent", metavar="AGENT", help="checkpoint or run directory")
+    parser.add_argument(
+        "--out",
+        metavar="FILE",
+        required=True,
+        help="file to write: .onnx, or .pt2 (torch.export); it runs without safetransfer",
+    )
+
+
+def _export(arguments: argparse.Namespace) -> None:
+    from safetransfer.training.export import export
+
+    print(export(arguments.agent, arguments.out))
+
+
 def _report_options(parser: argparse.ArgumentParser, argv: Sequence[str]) -> None:
     parser.add_argument("directory", metavar="DIR", nargs="+", help="directory of a transfer")
     parser.add_argument("--out", metavar="FILE", help="the page (default: DIR/report.html)")
@@ -708,6 +724,12 @@ COMMANDS = {
         "tables and curves of any number of runs, seeds taken together",
         _compare_options,
         _compare,
+    ),
+    "export": Command(
+        "AGENT --out FILE",
+        "write an agent as one file that runs without safetransfer",
+        _export_options,
+        _export,
     ),
     "report": Command(
         "DIR [--out FILE | --markdown]", "write the page about a transfer", _report_options, _report

@@ -30,6 +30,25 @@ def five_values(result: Any, name: str) -> tuple[Any, Any, Any, Any, dict[str, A
     )
 
 
+def vector_cost(infos: dict[str, Any], key: str, ended: np.ndarray) -> np.ndarray | None:
+    """The costs of a vector's step, float64 (N,), from its infos; None where they have none.
+
+    Gymnasium's own vectors reset in the same step and then give the reset's info: the cost of
+    the step that ended an episode is in `final_info`.
+    """
+    final = infos.get("final_info")
+    last = final.get(key) if isinstance(final, dict) else None
+    if key in infos:
+        costs = np.array(infos[key], np.float64).reshape(ended.shape)
+    elif last is not None and ended.all():
+        costs = np.zeros(ended.shape)
+    else:
+        return None
+    if last is not None:
+        costs[ended] = np.asarray(last, np.float64)[ended]
+    return costs
+
+
 class FiveTuple(gymnasium.Wrapper):
     """An environment that steps with six values as an ordinary Gymnasium environment."""
 
@@ -57,7 +76,8 @@ class SixTupleVector(gymnasium.vector.VectorWrapper):
     def step(self, actions: Any) -> tuple[Any, Any, Any, Any, Any, dict[str, Any]]:  # type: ignore[override]
         """observations, rewards, costs, terminated, truncated, infos, each over the N."""
         observations, rewards, terminated, truncated, infos = self.env.step(actions)
-        if "cost" not in infos:
+        costs = vector_cost(infos, "cost", np.asarray(terminated) | np.asarray(truncated))
+        if costs is None:
             raise SettingError(f"{self.env}: its info has no 'cost'")
         if "final_obs" in infos:
             infos = {
@@ -65,12 +85,6 @@ class SixTupleVector(gymnasium.vector.VectorWrapper):
                 "final_observation": infos["final_obs"],
                 "_final_observation": infos["_final_obs"],
             }
-        costs = np.array(infos["cost"], np.float64)
-        final = infos.get("final_info")
-        if isinstance(final, dict) and "cost" in final:
-            # Gymnasium's own vectors reset in the same step, and give the reset's info.
-            ended = np.asarray(infos["_final_info"])
-            costs[ended] = np.asarray(final["cost"])[ended]
         return observations, rewards, costs, terminated, truncated, infos
 
 

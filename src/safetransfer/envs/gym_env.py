@@ -11,7 +11,7 @@ import numpy as np
 from gymnasium.envs.registration import EnvSpec
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, VectorEnv
 
-from safetransfer.envs.adapters import five_values
+from safetransfer.envs.adapters import five_values, vector_cost
 from safetransfer.envs.gym_settings import GymSettings
 from safetransfer.envs.naming import find_spec
 from safetransfer.envs.spaces import ActionScale, ObservationLayout
@@ -140,7 +140,7 @@ class GymVectorEnv:
         if self._native is None:
             cost, self._steps = info["cost"].copy(), info["steps"].astype(np.int64)
         else:
-            cost = vector_cost(info, self.settings, self.num_envs, ended)
+            cost = self._native_cost(info, ended)
             self._steps += 1
         seen = self._encoded(observation)
         out = self._info(cost)
@@ -174,6 +174,14 @@ class GymVectorEnv:
         return episode_steps(self.settings)
 
     # --- inside ----------------------------------------------------------------------------------
+
+    def _native_cost(self, info: dict[str, Any], ended: np.ndarray) -> np.ndarray:
+        if self.settings.cost_key is None:
+            return np.zeros(self.num_envs)
+        cost = vector_cost(info, self.settings.cost_key, ended)
+        if cost is None:
+            raise _no_cost(self.settings, info)
+        return cost
 
     def _encoded(self, observation: Any) -> dict[str, np.ndarray]:
         if self._layout is not None:
@@ -214,23 +222,6 @@ def cost_of(info: dict[str, Any], settings: GymSettings) -> float:
     if settings.cost_key not in info:
         raise _no_cost(settings, info)
     return float(info[settings.cost_key])
-
-
-def vector_cost(
-    info: dict[str, Any], settings: GymSettings, num_envs: int, ended: np.ndarray
-) -> np.ndarray:
-    """The cost of a step of a vector (N,), that of ended episodes from their last info."""
-    key = settings.cost_key
-    if key is None:
-        return np.zeros(num_envs)
-    final = info.get("final_info")
-    has_final = isinstance(final, dict) and key in final
-    if key not in info and not (has_final and ended.all()):
-        raise _no_cost(settings, info)
-    cost = np.array(info.get(key, np.zeros(num_envs)), np.float64).reshape(num_envs)
-    if isinstance(final, dict) and has_final:
-        cost[ended] = np.asarray(final[key])[ended]
-    return cost
 
 
 def _no_cost(settings: GymSettings, info: dict[str, Any]) -> SettingError:

@@ -164,7 +164,7 @@ class HallwayVectorEnv(VectorEnv):
         """Begin an episode in every hallway, or in those of options["reset_mask"] (N,) bool.
 
         `seed` starts the streams of random numbers anew: hallway i draws from the i-th child of
-        SeedSequence(seed), or, for a list, from SeedSequence(seed[i]) (None: go on).
+        SeedSequence(seed), or, for a list, as a single hallway of seed[i] (None: go on).
         """
         mask = self._reset_mask(options)
         self._seed(seed, mask)
@@ -353,7 +353,8 @@ class HallwayVectorEnv(VectorEnv):
         else:
             if len(seed) != self.num_envs:
                 raise ValueError(f"{len(seed)} seeds for {self.num_envs} hallways")
-            fresh = [np.random.default_rng(s) for s in seed]
+            streams = [np.random.SeedSequence(s).spawn(1)[0] for s in seed]
+            fresh = [np.random.default_rng(stream) for stream in streams]
             if self._rngs:
                 fresh = [
                     old if s is None else new
