@@ -167,6 +167,9 @@ def test_the_example_of_an_own_environment(in_examples, tmp_path, capsys):
     assert (tmp_path / "a.gif").read_bytes()[:3] == b"GIF"
     transfer = ["transfer", "--from", practice, "--to", deployment, "--out", str(out), *LITTLE]
     assert main([*transfer, "--agent", run, "--no-scratch"]) == 0
+    # The settings that the walk-through gives are settings, and go with this environment.
+    file = settings_io.read_settings(EXAMPLES / "costly_region.toml")
+    assert settings_io.updated(preset("laptop"), file).train.epochs == 6
     films = {p.name for p in (out / "seed-0" / "films").iterdir()}
     assert films == {f"{way}-costly_region_Deployment-v0.mp4" for way in ("zeroshot", "finetune")}
     assert "Deployment-v0, after fine-tuning there" in (out / "report.html").read_text()

@@ -11,6 +11,7 @@ program may trust its settings.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import json
 import math
@@ -180,13 +181,16 @@ def _convert(value: Any, hint: Any, field: str) -> Any:
     if isinstance(value, bool):
         raise _wrong(field, value, hint)
     # Files and flags write large counts as 1e6, which JSON and TOML read as a float.
-    if hint is int and isinstance(value, (int, float)) and float(value).is_integer():
-        return int(value)
+    if hint is int and isinstance(value, (int, float)):
+        if isinstance(value, int) or value.is_integer():
+            return int(value)
+        raise _wrong(field, value, hint)
     if hint is float:
         if value in ("inf", "-inf"):
             return float(value)
         if isinstance(value, (int, float)) and not math.isnan(value):
-            return float(value)
+            with contextlib.suppress(OverflowError):  # a whole number beyond every float
+                return float(value)
     if hint is str and isinstance(value, str):
         return value
     if hint is Path and isinstance(value, (str, Path)):
@@ -220,7 +224,7 @@ def _parse(text: str, hint: Any, field: str) -> Any:
     if origin is dict:
         try:
             return _convert(json.loads(text), hint, field)
-        except ValueError:
+        except (ValueError, RecursionError):
             raise _wrong(field, text, hint) from None
     if hint is bool:
         if lowered in _TRUE + _FALSE:
@@ -292,7 +296,7 @@ def read_file(path: str | os.PathLike[str]) -> dict[str, Any]:
         raise SettingError(f"cannot read the settings in {path}: {reason}") from None
     try:
         data = tomllib.loads(text) if path.suffix == ".toml" else json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         kind = "TOML" if path.suffix == ".toml" else "JSON"
         raise SettingError(f"{path} is not {kind}: {error}") from None
     if not isinstance(data, dict):

@@ -42,7 +42,9 @@ def provenance(transfer: Transfer) -> str:
                 ]
             )
             command = run.config.get("command")
-            text = shlex.join(command) if isinstance(command, list) else described(command)
+            text = (
+                shlex.join(map(str, command)) if isinstance(command, list) else described(command)
+            )
             if text and text not in commands:
                 commands.append(text)
     header = ["Stage", "Seed", "Epochs", "Steps", "Updates", "Minutes", "Motions", "Machine"]

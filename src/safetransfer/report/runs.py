@@ -33,6 +33,11 @@ _NUMBERS = frozenset(
 )
 
 
+_LARGEST = 1e100
+"""A figure beyond this is damage, and would overflow the arithmetic of charts and intervals."""
+_MOST_EPOCHS = 10**7
+
+
 class RunFileError(SafeTransferError, ValueError):
     """A file of a run that cannot be read; names the file and, where there is one, the line."""
 
@@ -52,7 +57,7 @@ class Run:
         """One logged figure over the run, (epochs,), NaN where it is null, absent or not finite."""
         values = [row.get(key) for row in self.rows]
         column = np.array([math.nan if v is None else float(v) for v in values], dtype=np.float64)
-        column[~np.isfinite(column)] = math.nan
+        column[~(np.abs(column) < _LARGEST)] = math.nan
         return column
 
     def last(self, key: str) -> float | None:
@@ -80,6 +85,15 @@ class Run:
         return float(np.interp(env_steps, np.append(0.0, steps), np.append(0.0, cost)))
 
 
+_CONFIG = {
+    "settings": Mapping,
+    "machine": (str, Mapping),
+    "versions": (str, Mapping),
+    "init": (str, Mapping),
+    "command": (str, list),
+}
+
+
 def read_run(path: Path) -> Run | None:
     """The run kept in a directory, or None where no epoch of it has been logged yet."""
     log = path / "log.jsonl"
@@ -90,6 +104,7 @@ def read_run(path: Path) -> Run | None:
         return None
     config_file = path / "config.json"
     config = _read_object(config_file) if config_file.is_file() else {}
+    _check(config, _CONFIG, config_file)
     return Run(path, tuple(rows), config)
 
 
@@ -103,7 +118,7 @@ def _read_rows(log: Path) -> list[dict[str, Any]]:
             continue
         try:
             row = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             if number == torn:
                 break
             raise RunFileError(f"{log}, line {number}: not a row of JSON ({error})") from error
@@ -119,6 +134,8 @@ def _checked_row(row: Any, previous: Mapping[str, Any] | None, where: str) -> di
             raise RunFileError(f"{where}: {key!r} must be a number or null, not {_kind(row[key])}")
     if row.get("epoch") is None:
         raise RunFileError(f"{where}: the row has no 'epoch'")
+    if not (0 <= row["epoch"] <= _MOST_EPOCHS and float(row["epoch"]).is_integer()):
+        raise RunFileError(f"{where}: 'epoch' must be a whole number of 0 or more")
     if previous is not None and row["epoch"] <= previous["epoch"]:
         raise RunFileError(f"{where}: epoch {row['epoch']} follows epoch {previous['epoch']}")
     return row
@@ -146,11 +163,16 @@ class Evaluation:
     mocap: str
 
 
+_EVALUATION = {"env": str, "episodes": int, "per_episode": Mapping}
+
+
 def read_evaluations(files: Mapping[int, Path]) -> Evaluation | None:
     """Pools one stage's evaluations, given as {seed: file}; None where no file exists yet."""
     found = {seed: (path, _read_object(path)) for seed, path in files.items() if path.is_file()}
     if not found:
         return None
+    for path, document in found.values():
+        _check(document, _EVALUATION, path)
     measures = {name: _pooled(name, found) for name in MEASURES}
     documents = [document for _, document in found.values()]
     return Evaluation(
@@ -176,6 +198,11 @@ def _pooled(name: str, found: Mapping[int, tuple[Path, Mapping[str, Any]]]) -> E
         if isinstance(document.get(name), dict):
             if not _is_finite(document[name].get("mean")):
                 raise RunFileError(f"{path}: {name}.mean must be a finite number")
+            ends = document[name].get("ci95")
+            if ends is not None and not (
+                isinstance(ends, list) and len(ends) == 2 and all(map(_is_finite, ends))
+            ):
+                raise RunFileError(f"{path}: {name}.ci95 must be two finite numbers")
             summaries.append(document[name])
     if episodes and len(set(strata)) == len(found):
         # Over seeds and episodes: of new agents trained in the same way, not of these alone.
@@ -271,6 +298,16 @@ class Transfer:
         return []
 
 
+_PLAN = {
+    "settings": Mapping,
+    "agent": str,
+    "carry": str,
+    "reference": str,
+    "scratch": bool,
+    "command": (str, list),
+}
+
+
 def read_transfer(root: str | Path) -> Transfer:
     """Reads the directory that `safetransfer transfer` writes, finished or not."""
     root = Path(root)
@@ -288,8 +325,10 @@ def read_transfer(root: str | Path) -> Transfer:
     if not isinstance(seeds, list) or not seeds or not all(isinstance(s, int) for s in seeds):
         raise RunFileError(f"{plan_file}: 'seeds' must be a list of whole numbers, not empty")
     for key in ("pretrain_epochs", "finetune_epochs"):
-        if plan.get(key) is not None and not isinstance(plan[key], int):
-            raise RunFileError(f"{plan_file}: {key!r} must be a whole number")
+        epochs = plan.get(key)
+        if epochs is not None and not (isinstance(epochs, int) and 0 <= epochs <= _MOST_EPOCHS):
+            raise RunFileError(f"{plan_file}: {key!r} must be a whole number of 0 or more")
+    _check(plan, _PLAN, plan_file)
 
     transfer = Transfer(root, plan, source, tuple(targets), tuple(seeds), {}, {})
     runs = {
@@ -415,6 +454,8 @@ def _read_object(path: Path) -> dict[str, Any]:
         document = json.loads(_read_text(path))
     except json.JSONDecodeError as error:
         raise RunFileError(f"{path}, line {error.lineno}: not JSON ({error.msg})") from error
+    except (ValueError, RecursionError) as error:  # a number too long, or too deeply nested
+        raise RunFileError(f"{path}: not JSON that can be read ({error})") from error
     if not isinstance(document, dict):
         raise RunFileError(f"{path}: expected an object, found {_kind(document)}")
     return document
@@ -436,18 +477,32 @@ def motions(value: Any) -> str:
     """
     if not isinstance(value, Mapping) or "source" not in value:
         return described(value)
-    parts = [f"{value['source']}, {value['clips']} clips" if "clips" in value else value["source"]]
+    source = described(value["source"])
+    parts = [f"{source}, {described(value['clips'])} clips" if "clips" in value else source]
     if value.get("sha256"):
         parts.append(f"sha256 {str(value['sha256'])[:8]}")
     return ", ".join(parts)
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    """A number that a float can hold."""
+    if isinstance(value, int):
+        return not isinstance(value, bool) and abs(value) < 10**300
+    return isinstance(value, float)
 
 
 def _is_finite(value: Any) -> bool:
-    return _is_number(value) and math.isfinite(value)
+    return _is_number(value) and abs(value) < _LARGEST
+
+
+def _check(document: Mapping[str, Any], kinds: Mapping[str, Any], path: Path) -> None:
+    """RunFileError where an entry that is there, and not null, is not of its kind."""
+    for key, kind in kinds.items():
+        value = document.get(key)
+        if value is not None and (
+            not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool)
+        ):
+            raise RunFileError(f"{path}: {key!r} cannot be {_kind(value)}")
 
 
 def _kind(value: Any) -> str:

@@ -83,9 +83,12 @@ def load(path: str | os.PathLike[str]) -> dict[str, Any]:
             "install a newer safetransfer"
         )
     try:
-        return _decode(document["payload"])
-    except (KeyError, TypeError, ValueError) as error:
+        payload = _decode(document["payload"])
+    except Exception as error:  # of numpy and torch, for bytes that are not what they say
         raise CheckpointError(f"{path} is damaged: its content does not fit ({error})") from None
+    if not isinstance(payload, dict):
+        raise CheckpointError(f"{path} is damaged: it holds a {type(payload).__name__}, not a run")
+    return payload
 
 
 def locate(path: str | os.PathLike[str]) -> Path:

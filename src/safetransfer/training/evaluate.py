@@ -14,7 +14,7 @@ from safetransfer import settings_io
 from safetransfer.agent.agent import Actor, Agent
 from safetransfer.agent.networks import Shapes
 from safetransfer.envs.naming import EnvSettings, settings_for
-from safetransfer.errors import CheckpointError, SettingError
+from safetransfer.errors import CheckpointError, SafeTransferError, SettingError
 from safetransfer.report.statistics import bootstrap_mean
 from safetransfer.training import checkpoint
 from safetransfer.training.build import make_env, shapes_of
@@ -70,6 +70,10 @@ def load_policy(path: str | Path) -> Policy:
         raise CheckpointError(
             f"{path} is not the checkpoint of a training run: it has no {error}"
         ) from error
+    except SafeTransferError:
+        raise
+    except (TypeError, ValueError, AttributeError, RuntimeError) as error:
+        raise CheckpointError(f"{path} is damaged: its content does not fit ({error})") from error
     return Policy(agent.actor, settings)
 
 

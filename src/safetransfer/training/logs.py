@@ -79,9 +79,9 @@ def read_rows(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
     for line in path.read_bytes().splitlines():
         try:
             row = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             break
-        if not isinstance(row, dict) or "epoch" not in row:
+        if not isinstance(row, dict) or not isinstance(row.get("epoch"), int):
             break
         rows.append(row)
     return rows

@@ -6,6 +6,7 @@ with C the bone's ASF axis. `amc.py` applies C M C^T, so both come to the same j
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -108,7 +109,7 @@ class _Parser:
     def motion(self, width: int) -> tuple[np.ndarray, float]:
         """Channel values (T, width) and seconds per frame."""
         words = self.words("'Frames:'")
-        if words[0].lower() != "frames:" or len(words) != 2 or not words[1].isdigit():
+        if words[0].lower() != "frames:" or len(words) != 2 or not re.fullmatch("[0-9]+", words[1]):
             raise self.source.error(self.at, "expected 'Frames:' and how many")
         promised = int(words[1][:12])
         words = self.words("'Frame Time:'")
