@@ -188,9 +188,10 @@ def _convert(value: Any, hint: Any, field: str) -> Any:
     if hint is float:
         if value in ("inf", "-inf"):
             return float(value)
-        if isinstance(value, (int, float)) and not math.isnan(value):
+        if isinstance(value, (int, float)):
             with contextlib.suppress(OverflowError):  # a whole number beyond every float
-                return float(value)
+                if not math.isnan(value):
+                    return float(value)
     if hint is str and isinstance(value, str):
         return value
     if hint is Path and isinstance(value, (str, Path)):

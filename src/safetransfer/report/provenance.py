@@ -41,10 +41,9 @@ def provenance(transfer: Transfer) -> str:
                     chr(ord("A") + machines.index(machine)),
                 ]
             )
-            command = run.config.get("command")
-            text = (
-                shlex.join(map(str, command)) if isinstance(command, list) else described(command)
-            )
+            command: Any = run.config.get("command")
+            words = isinstance(command, list) and all(isinstance(word, str) for word in command)
+            text = shlex.join(command) if words else described(command)
             if text and text not in commands:
                 commands.append(text)
     header = ["Stage", "Seed", "Epochs", "Steps", "Updates", "Minutes", "Motions", "Machine"]
