@@ -259,7 +259,7 @@ def test_a_digit_that_is_no_number(clips, tmp_path):
         read_bvh(path)
 
 
-@examples(120)
+@examples(60)
 @given(data=st.data(), name=st.sampled_from(["01.asf", "01_01.amc", "a.bvh"]))
 def test_clips_that_are_damaged(data, name, clips, tmp_path):
     for path in clips.iterdir():
@@ -358,7 +358,7 @@ FILES = ["transfer.json", "seed-0/pretrain/log.jsonl", "seed-0/finetune-PointPol
          "seed-0/pretrain/config.json", "seed-0/evaluations/zeroshot-PointPoles.json"]  # fmt: skip
 
 
-@examples(150)
+@examples(80)
 @given(data=st.data(), name=st.sampled_from(FILES))
 def test_logs_and_plans_that_are_damaged(data, name, transfer, tmp_path):
     copy = tmp_path / "copy"
@@ -369,7 +369,7 @@ def test_logs_and_plans_that_are_damaged(data, name, transfer, tmp_path):
         accepted_or_refused(lambda: read_rows(copy / name))
 
 
-@examples(100)
+@examples(60)
 @given(data=st.data(), name=st.sampled_from(FILES), value=VALUES)
 def test_logs_and_plans_of_another_content(data, name, value, transfer, tmp_path):
     copy = tmp_path / "copy"
