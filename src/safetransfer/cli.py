@@ -420,6 +420,81 @@ def _assignments(settings: Any, texts: Sequence[str]) -> dict[str, Any]:
     return settings_io.parse_changes(settings, dict(text.split("=", 1) for text in texts))
 
 
+# ---------------------------------------------------------------- study
+
+
+def _study_options(parser: argparse.ArgumentParser, argv: Sequence[str]) -> None:
+    from safetransfer.experiments.study import StudyPlan
+
+    plan = StudyPlan(agents=("",))
+    parser.add_argument(
+        "--agent",
+        metavar="AGENT",
+        nargs="+",
+        required=True,
+        help="trained agents, each a seed: checkpoints or run directories",
+    )
+    parser.add_argument(
+        "--out",
+        metavar="DIR",
+        required=True,
+        help="directory of the study; where it holds an unfinished one, that goes on",
+    )
+    parser.add_argument(
+        "--env",
+        metavar="NAME",
+        default=plan.env,
+        help=f"hallway that the agents move to (default: {plan.env})",
+    )
+    parser.add_argument(
+        "--vary",
+        metavar="SETTING",
+        default=plan.vary,
+        help="its setting that takes one value after another, such as people_speed of "
+        f"PointHumanoids (default: {plan.vary})",
+    )
+    parser.add_argument(
+        "--values",
+        metavar="NUMBER",
+        type=float,
+        nargs="+",
+        default=plan.values,
+        help=f"the values (default: {' '.join(f'{v:g}' for v in plan.values)})",
+    )
+    parser.add_argument(
+        "--finetune-epochs",
+        metavar="INT",
+        type=int,
+        default=plan.finetune_epochs,
+        help="epochs of fine-tuning at each value (default: 0, agents are met as they are)",
+    )
+    parser.add_argument(
+        "--episodes",
+        metavar="INT",
+        type=_positive,
+        default=plan.episodes,
+        help=f"episodes of an evaluation (default: {plan.episodes})",
+    )
+    _add_carry(parser, plan.carry)
+    _add_mocap(parser)
+
+
+def _study(arguments: argparse.Namespace) -> None:
+    from safetransfer.experiments.study import StudyPlan, run_study
+
+    plan = StudyPlan(
+        agents=tuple(arguments.agent),
+        env=arguments.env,
+        vary=arguments.vary,
+        values=tuple(arguments.values),
+        episodes=arguments.episodes,
+        finetune_epochs=arguments.finetune_epochs,
+        carry=_carry(arguments),
+        mocap=_mocap(arguments),
+    )
+    print(run_study(arguments.out, plan, command=arguments.command_line))
+
+
 # ---------------------------------------------------------------- evaluate, bench
 
 
@@ -681,6 +756,13 @@ COMMANDS = {
         "learn in one environment, move to others, and count what it costs",
         _transfer_options,
         _transfer,
+        GOES_ON,
+    ),
+    "study": Command(
+        "--agent AGENT [AGENT ...] --out DIR [options]",
+        "how alike must the two worlds be: agents in hallways of more and less likeness",
+        _study_options,
+        _study,
         GOES_ON,
     ),
     "evaluate": Command(
