@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from safetransfer import cli
+from safetransfer.errors import UnknownNameError
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted((ROOT / "docs").glob("*.md"))
@@ -109,5 +110,9 @@ def test_commands_in_the_documents_are_understood(page, line):
         assert name in cli.COMMANDS
         return
     argv = shlex.split(line)[1:]
-    arguments = cli._parse(argv[0], cli.COMMANDS.get(argv[0]), argv)  # raises for unknown flags
-    assert arguments is not None
+    try:
+        cli._parse(argv[0], cli.COMMANDS.get(argv[0]), argv)  # raises for what it does not know
+    except UnknownNameError as error:
+        # The guides to one's own robot and environment name what the reader is about to write.
+        if not (page.startswith("own-") and error.kind == "environment"):
+            raise
