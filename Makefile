@@ -10,7 +10,7 @@ PYTHON ?= $(shell for p in python3 python3.11 python3.12 python3.13 python; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-from-scratch test lint format bench setup clean
+.PHONY: help demo demo-from-scratch test lint format bench docs likeness setup clean
 
 help:
 	@echo "make demo               move a kept agent to poles and people, fine-tune it, write demo/report.html"
@@ -18,6 +18,8 @@ help:
 	@echo "make setup              only install, into .venv"
 	@echo "make test               style, types and tests"
 	@echo "make bench              speeds on this machine, as JSON"
+	@echo "make docs               the documentation as a site, in site/"
+	@echo "make likeness           the figure of docs/likeness.md, from the kept agents"
 	@echo "make format             bring the code into the style that make test asks for"
 	@echo "make clean              remove .venv, caches and what the demos wrote"
 
@@ -46,6 +48,13 @@ bench: $(READY)
 	$(BIN)/safetransfer bench learner --json
 	$(BIN)/safetransfer bench train --json
 
+docs: $(READY)
+	$(BIN)/mkdocs build
+
+likeness: $(READY)
+	rm -rf docs/likeness
+	$(BIN)/safetransfer study --agent results/point/seed-*/pretrain --out docs/likeness
+
 setup: $(READY)
 
 # Runs again only when what is to be installed has changed.
@@ -60,6 +69,6 @@ $(READY): pyproject.toml constraints.txt
 	@touch $@
 
 clean:
-	rm -rf $(VENV) demo demo-from-scratch build dist src/*.egg-info
+	rm -rf $(VENV) demo demo-from-scratch site build dist src/*.egg-info
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +

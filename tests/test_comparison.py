@@ -10,7 +10,6 @@ import xml.etree.ElementTree as ElementTree
 from html.parser import HTMLParser
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from safetransfer.cli import main
@@ -108,6 +107,11 @@ def test_what_does_not_change_what_is_learned_does_not_part_seeds(runs):
     assert [len(g.members) for g in group_members(find_members([runs]))] == [3, 1]
 
 
+def test_a_run_from_before_a_setting_existed_had_its_default(runs):
+    write_run(runs / "d", 2, env__likeness=0.5)  # the default; the others do not say
+    assert [len(g.members) for g in group_members(find_members([runs]))] == [3, 1]
+
+
 def test_a_run_and_its_copy_count_once(runs, tmp_path):
     shutil.copytree(runs / "a", tmp_path / "kept" / "a")
     assert len(find_members([runs, tmp_path / "kept", runs / "a"])) == 3
@@ -136,7 +140,7 @@ def test_the_stages_of_a_transfer_are_told_apart(transfer):
         ("PointPoles", "fine-tuned", 2),
         ("PointPoles", "from scratch", 2),
     ]
-    assert all(g.evaluated for g in groups)
+    assert all(m.episodes is not None for g in groups for m in g.members)
 
 
 def test_agents_with_another_past_are_not_seeds_of_one_thing(transfer, tmp_path):
@@ -162,9 +166,9 @@ def test_agents_with_another_past_are_not_seeds_of_one_thing(transfer, tmp_path)
 
 
 def test_more_settings_than_a_label_holds_are_counted(runs):
-    write_run(runs / "d", agent__lr=1e-2, agent__tau=1, agent__gamma=2, agent__alpha=3)
+    write_run(runs / "d", agent__lr=1e-2, agent__tau=0.1, agent__gamma=0.9, agent__alpha=3.0)
     label = group_members(find_members([runs]))[-1].label
-    assert label == "trained, lr 0.01, tau 1, gamma 2, and 1 more"
+    assert label == "trained, gamma 0.9, tau 0.1, alpha 3, and 1 more"
 
 
 class _Tags(HTMLParser):
@@ -253,7 +257,7 @@ def test_an_agent_evaluated_elsewhere_is_zero_shot_there(runs):
     write_evaluation(runs / "c" / "evaluations", [7.0], env="PointWalls")
     group = group_members(find_members([runs / "c"]))[-1]
     assert (group.env, group.way) == ("PointWalls", "zero-shot")
-    assert np.concatenate([group.episodes("cost")[0]]).tolist() == [7.0]
+    assert group.members[0].episodes["cost"].tolist() == [7.0]
 
 
 @pytest.mark.parametrize(

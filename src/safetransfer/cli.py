@@ -188,7 +188,7 @@ def _settings(arguments: argparse.Namespace, env_name: str | None = None) -> Any
     return dataclasses.replace(settings, env=settings.env.with_mocap(clips))
 
 
-def _add_mocap(parser: argparse.ArgumentParser) -> None:
+def _add_mocap(parser: argparse._ActionsContainer) -> None:
     parser.add_argument(
         "--mocap",
         metavar="DIR",
@@ -452,6 +452,81 @@ def _assignments(settings: Any, texts: Sequence[str]) -> dict[str, Any]:
     return settings_io.parse_changes(settings, dict(text.split("=", 1) for text in texts))
 
 
+# ---------------------------------------------------------------- study
+
+
+def _study_options(parser: argparse.ArgumentParser, argv: Sequence[str]) -> None:
+    from safetransfer.experiments.study import StudyPlan
+
+    plan = StudyPlan(agents=("",))
+    parser.add_argument(
+        "--agent",
+        metavar="AGENT",
+        nargs="+",
+        required=True,
+        help="trained agents, each a seed: checkpoints or run directories",
+    )
+    parser.add_argument(
+        "--out",
+        metavar="DIR",
+        required=True,
+        help="directory of the study; where it holds an unfinished one, that goes on",
+    )
+    parser.add_argument(
+        "--env",
+        metavar="NAME",
+        default=plan.env,
+        help=f"hallway that the agents move to (default: {plan.env})",
+    )
+    parser.add_argument(
+        "--vary",
+        metavar="SETTING",
+        default=plan.vary,
+        help="its setting that takes one value after another, such as people_speed of "
+        f"PointHumanoids (default: {plan.vary})",
+    )
+    parser.add_argument(
+        "--values",
+        metavar="NUMBER",
+        type=float,
+        nargs="+",
+        default=plan.values,
+        help=f"the values (default: {' '.join(f'{v:g}' for v in plan.values)})",
+    )
+    parser.add_argument(
+        "--finetune-epochs",
+        metavar="INT",
+        type=int,
+        default=plan.finetune_epochs,
+        help="epochs of fine-tuning at each value (default: 0, agents are met as they are)",
+    )
+    parser.add_argument(
+        "--episodes",
+        metavar="INT",
+        type=_positive,
+        default=plan.episodes,
+        help=f"episodes of an evaluation (default: {plan.episodes})",
+    )
+    _add_carry(parser, plan.carry)
+    _add_mocap(parser)
+
+
+def _study(arguments: argparse.Namespace) -> None:
+    from safetransfer.experiments.study import StudyPlan, run_study
+
+    plan = StudyPlan(
+        agents=tuple(arguments.agent),
+        env=arguments.env,
+        vary=arguments.vary,
+        values=tuple(arguments.values),
+        episodes=arguments.episodes,
+        finetune_epochs=arguments.finetune_epochs,
+        carry=_carry(arguments),
+        mocap=_mocap(arguments),
+    )
+    print(run_study(arguments.out, plan, command=arguments.command_line))
+
+
 # ---------------------------------------------------------------- evaluate, bench
 
 
@@ -618,7 +693,12 @@ def _watch_options(parser: argparse.ArgumentParser, argv: Sequence[str]) -> None
         required=True,
         help="environment, such as PointPoles, or the id of any registered Gymnasium environment",
     )
-    parser.add_argument("--out", metavar="FILE", required=True, help="film to write: .mp4 or .gif")
+    parser.add_argument("--out", metavar="FILE", help="film to write: .mp4 or .gif")
+    parser.add_argument(
+        "--viewer",
+        action="store_true",
+        help="open MuJoCo's viewer in place of a film, where there is a screen",
+    )
     parser.add_argument(
         "--view",
         metavar="{" + ",".join(VIEWS) + "}",
@@ -635,6 +715,13 @@ def _watch_options(parser: argparse.ArgumentParser, argv: Sequence[str]) -> None
 def _watch(arguments: argparse.Namespace) -> None:
     _env_changes(arguments)  # refuses an unknown environment before anything is loaded
     clips = _mocap(arguments)
+    if bool(arguments.out) == arguments.viewer:
+        raise SettingError("watch: give --out FILE for a film, or --viewer; one of the two")
+    if arguments.viewer:
+        from safetransfer.report.viewer import watch_live
+
+        watch_live(arguments.agent, arguments.env, arguments.episodes, arguments.seed, mocap=clips)
+        return
     from safetransfer.report.film import film
 
     path = film(
@@ -650,35 +737,54 @@ def _watch(arguments: argparse.Namespace) -> None:
 
 
 def _mocap_options(parser: argparse.ArgumentParser, argv: Sequence[str]) -> None:
-    parser.add_argument("action", metavar="download", help="the one thing to do, so far")
-    parser.add_argument("directory", metavar="DIR", help="folder for the clips; goes on if begun")
+    parser.add_argument("action", metavar="{download,preview}", help="fetch clips, or show one")
     parser.add_argument(
+        "what", metavar="DIR|CLIP", help="folder for the clips, goes on if begun; or clip to show"
+    )
+    fetching = parser.add_argument_group("download")
+    fetching.add_argument(
         "--trials",
         metavar="NAME",
         nargs="+",
         help="clips to fetch, such as 02_01 (default: those whose content is known)",
     )
-    parser.add_argument("--base-url", metavar="URL", help="a mirror of the database")
-    parser.add_argument(
+    fetching.add_argument("--base-url", metavar="URL", help="a mirror of the database")
+    fetching.add_argument(
         "--no-verify",
         dest="verify",
         action="store_false",
         help="take files whose content is not what it was when this program was written",
     )
+    showing = parser.add_argument_group("preview")
+    showing.add_argument(
+        "--out", metavar="FILE", help="a film (.mp4 or .gif) or a strip of stills (.png)"
+    )
+    showing.add_argument(
+        "--stills", metavar="INT", type=_positive, default=8, help="stills in a strip (default: 8)"
+    )
+    _add_mocap(showing)
 
 
 def _mocap_command(arguments: argparse.Namespace) -> None:
+    if arguments.action == "preview":
+        if not arguments.out:
+            raise SettingError("mocap preview: --out FILE says where the film or strip goes")
+        from safetransfer.report.clip_preview import preview_clip
+
+        clips = _mocap(arguments)
+        print(preview_clip(arguments.what, arguments.out, clips, arguments.stills))
+        return
     if arguments.action != "download":
-        raise UnknownNameError("action", arguments.action, ["download"])
+        raise UnknownNameError("action", arguments.action, ["download", "preview"])
     from safetransfer.envs.mocap.download import BASE_URL, DEFAULT_TRIALS, download
 
     paths = download(
-        arguments.directory,
+        arguments.what,
         arguments.trials or DEFAULT_TRIALS,
         base_url=arguments.base_url or BASE_URL,
         verify=arguments.verify,
     )
-    print(f"{len(paths)} files in {arguments.directory}; use them with --mocap")
+    print(f"{len(paths)} files in {arguments.what}; use them with --mocap")
 
 
 def _positive(text: str) -> int:
@@ -705,6 +811,13 @@ COMMANDS = {
         "learn in one environment, move to others, and count what it costs",
         _transfer_options,
         _transfer,
+        GOES_ON,
+    ),
+    "study": Command(
+        "--agent AGENT [AGENT ...] --out DIR [options]",
+        "how alike must the two worlds be: agents in hallways of more and less likeness",
+        _study_options,
+        _study,
         GOES_ON,
     ),
     "evaluate": Command(
@@ -735,7 +848,10 @@ COMMANDS = {
         "DIR [--out FILE | --markdown]", "write the page about a transfer", _report_options, _report
     ),
     "watch": Command(
-        "AGENT --env NAME --out FILE [options]", "film an agent", _watch_options, _watch
+        "AGENT --env NAME (--out FILE | --viewer) [options]",
+        "film an agent, or show it in MuJoCo's viewer",
+        _watch_options,
+        _watch,
     ),
     "bench": Command(
         f"{{{','.join(BENCHMARKS)}}} [--json]",
@@ -744,8 +860,8 @@ COMMANDS = {
         _bench,
     ),
     "mocap": Command(
-        "download DIR [options]",
-        "fetch motion-capture clips for the people to move by",
+        "{download DIR | preview CLIP --out FILE} [options]",
+        "fetch motion-capture clips for the people to move by, or show one",
         _mocap_options,
         _mocap_command,
         GOES_ON,

@@ -57,6 +57,19 @@ def updated(settings: T, changes: Mapping[str, Any], where: str = "") -> T:
     return dataclasses.replace(settings, **values)  # type: ignore[type-var]
 
 
+def with_defaults(cls: type[Any], data: Any) -> dict[str, Any]:
+    """Recorded settings with what did not exist yet when they were recorded, at its default.
+
+    What cannot be settings of a ``cls`` at all is returned as it is.
+    """
+    if not data:
+        return data
+    try:
+        return json.loads(json.dumps(to_dict(from_dict(cls, data))))
+    except (SettingError, UnknownNameError):
+        return data
+
+
 def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
     """Lines such as ``agent.gamma: 0.98 -> 0.99`` for every leaf that differs between two dicts."""
     lines = []

@@ -46,13 +46,15 @@ class Humanoids(Course):
     def __init__(self, settings: HallwaySettings, robot: Robot, num_envs: int):
         super().__init__(settings, robot, num_envs)
         self.count = settings.people
+        # People's own clock: whatever they do, they do it so many times faster.
+        people_dt = self.slice_dt * settings.people_speed
         self.crowd = Crowd(
             num_envs,
             settings.people,
-            library=_library(settings.mocap, self.slice_dt),
+            library=_library(settings.mocap, people_dt),
             length=settings.length,
             width=settings.width,
-            control_dt=self.slice_dt,
+            control_dt=people_dt,
         )
         self.slots = min(robot.near_capsules, self.crowd.capsule_radius.shape[1])
 

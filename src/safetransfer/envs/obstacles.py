@@ -338,6 +338,10 @@ def make_course(settings: HallwaySettings, robot: Robot, num_envs: int) -> Cours
         from safetransfer.envs.varied_walls import VariedWalls
 
         return VariedWalls(settings, robot, num_envs)
+    if settings.obstacles == "Mixed":
+        from safetransfer.envs.mixed import Mixed
+
+        return Mixed(settings, robot, num_envs)
     return {"Walls": Walls, "Poles": Poles, "Empty": Course}[settings.obstacles](
         settings, robot, num_envs
     )

@@ -302,6 +302,28 @@ def _reset(
             radius[e, p] = _bound(a, b, radii, center[e, p])
 
 
+def perform(
+    library: ClipLibrary, clip: int = 0, body: int = 0
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """One person's capsules while they play a clip from beginning to end, starting at (0, 0).
+
+    Returns the ends of the capsules' segments, twice (T, B, 3), and their radii (B,), metres.
+    """
+    first, frames = library.start[clip], library.frames[clip]
+    rows = library.rows[first : first + frames]
+    lengths = library.lengths[body]
+    scale = library.body_leg[body] / library.clip_leg[clip]
+    steps = scale * rows[:, VELOCITY].astype(np.float64)
+    steps[0] = 0.0
+    places = np.cumsum(steps, axis=0)
+    heights = scale * rows[:, HEIGHT] + library.floor[clip, body]
+    a, b = np.zeros((2, frames, _B, 3), np.float32)
+    for t in range(frames):
+        x, y, z = np.float32(places[t, 0]), np.float32(places[t, 1]), np.float32(heights[t])
+        _pose(rows[t], np.float32(1.0), np.float32(0.0), lengths, x, y, z, a[t], b[t])
+    return a, b, library.radii[body]
+
+
 class Crowd:
     """`people` in each of `num_envs` hallways: 0 <= x <= `length`, |y| <= `width` / 2.
 

@@ -7,7 +7,7 @@ from typing import Any
 import gymnasium
 
 from safetransfer.envs.robots import robot_names
-from safetransfer.envs.settings import OBSTACLES, HallwaySettings
+from safetransfer.envs.settings import COURSES, OBSTACLES, HallwaySettings
 from safetransfer.errors import UnknownNameError
 
 NAMESPACE = "safetransfer"
@@ -27,11 +27,11 @@ def env_id(name: str) -> str:
 def parse_env_name(name: str) -> tuple[str, str]:
     """Robot and obstacles of a short name or of an id; raises UnknownNameError.
 
-    `<robot>Empty` is known too, though not registered.
+    `<robot>Mixed` and `<robot>Empty` are known too, though not registered.
     """
     short = name.removeprefix(f"{NAMESPACE}/").removesuffix("-v0")
     for robot in robot_names():
-        for obstacles in (*OBSTACLES, "Empty"):
+        for obstacles in COURSES:
             if short == robot + obstacles:
                 return robot, obstacles
     raise UnknownNameError("environment", name, env_names())

@@ -11,7 +11,9 @@ from safetransfer.envs.robots import robot_names
 from safetransfer.errors import SettingError, UnknownNameError
 
 OBSTACLES = ("Walls", "Poles", "Humanoids")
-"""Obstacle courses that are registered; `Empty`, without any, is for tests and learning to walk."""
+"""Obstacle courses that are registered."""
+COURSES = (*OBSTACLES, "Mixed", "Empty")
+"""All of them: `Mixed` lies between walls and poles, `Empty` is for tests and learning to walk."""
 
 
 def _setting(default: Any, help: str) -> Any:
@@ -23,7 +25,7 @@ class HallwaySettings:
     """One kind of hallway. Lengths in metres, angles in radians; x runs along the hallway."""
 
     robot: str = _setting("Point", "robot that crosses the hallway")
-    obstacles: str = _setting("Walls", "obstacle course: Walls, Poles, Humanoids or Empty")
+    obstacles: str = _setting("Walls", "obstacle course: Walls, Poles, Humanoids, Mixed or Empty")
 
     length: float = _setting(24.0, "metres from the start line to the finish")
     width: float = _setting(4.0, "metres between the side walls")
@@ -54,7 +56,14 @@ class HallwaySettings:
     pole_radius: float = _setting(0.15, "radius of a pole, metres")
     pole_gap: float = _setting(0.3, "free space between poles beyond the robot's width, metres")
 
+    likeness: float = _setting(
+        0.5, "share of the walls that stand; poles have the place of the others (Mixed)"
+    )
+
     people: int = _setting(20, "people (Humanoids)")
+    people_speed: float = _setting(
+        1.0, "how fast people move, as a multiple of their clips' own speed (Humanoids)"
+    )
     mocap: str | None = _setting(
         None, "folder of ASF/AMC or BVH clips that people move by (none: see --mocap)"
     )
@@ -67,8 +76,8 @@ class HallwaySettings:
     def __post_init__(self) -> None:
         if self.robot not in robot_names():
             raise UnknownNameError("robot", self.robot, robot_names())
-        if self.obstacles not in (*OBSTACLES, "Empty"):
-            raise UnknownNameError("obstacle course", self.obstacles, (*OBSTACLES, "Empty"))
+        if self.obstacles not in COURSES:
+            raise UnknownNameError("obstacle course", self.obstacles, COURSES)
         if self.camera not in ("depth", "rgb"):
             raise UnknownNameError("camera mode", self.camera, ("depth", "rgb"))
         for name in ("max_steps", "action_repeat", "camera_width", "camera_height"):
@@ -85,8 +94,9 @@ class HallwaySettings:
         for name in ("start_x", "start_y", "start_heading", "wall_jitter", "pole_gap"):
             value = getattr(self, name)
             self._require(name, math.isfinite(value) and value >= 0, "0 or greater")
-        for name in ("start_anywhere", "wall_variety"):
+        for name in ("start_anywhere", "wall_variety", "likeness"):
             self._require(name, 0 <= getattr(self, name) <= 1, "between 0 and 1")
+        self._require("people_speed", 0.1 <= self.people_speed <= 4, "between 0.1 and 4")
         self._require("start_x", self.start_x <= 1, "at most 1: a wall stands 1.5 m behind")
         self._require("start_y", self.start_y < self.width / 2, "less than half the width")
         self._require(

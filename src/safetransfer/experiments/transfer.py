@@ -396,6 +396,7 @@ def _write_plan(out: Path, plan: TransferPlan, settings: Settings, command: str 
     path = out / PLAN
     if path.exists():
         before = settings_io.read_file(path)
+        before["settings"] = settings_io.with_defaults(Settings, before.get("settings"))
         # More seeds, more hallways or longer films of the same experiment are welcome.
         for name in ("seeds", "to", "ablations"):  # what is there already stays part of it
             kept = before.get(name) or []

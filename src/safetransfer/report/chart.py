@@ -40,7 +40,7 @@ class Line:
     """One curve: x and y are (points,), NaN in y breaks it.
 
     `band` is a pair of (points,) filled between; `faint` curves, drawn thin behind, are what the
-    curve was averaged from.
+    curve was averaged from; `marks` puts a dot at each point, where few were measured.
     """
 
     label: str
@@ -50,6 +50,7 @@ class Line:
     dashed: bool = False
     band: tuple[Curve, Curve] | None = None
     faint: Sequence[tuple[Curve, Curve]] = ()
+    marks: bool = False
 
 
 @dataclass(frozen=True)
@@ -171,6 +172,8 @@ class _Drawing:
         for line in chart.lines:
             width = 1.6 if line.dashed else 2.2
             parts += self._path(line.x, line.y, line.colour, width, dashed=line.dashed)
+            if line.marks:
+                parts += self._dots(line)
         return "".join([*parts, "</svg>"])
 
     def _axes(self) -> list[str]:
@@ -225,6 +228,14 @@ class _Drawing:
                 f' stroke-linejoin="round"{dash}/>'
             )
         return parts
+
+    def _dots(self, line: Line) -> list[str]:
+        places = zip(self.x(line.x), self.y(line.y), strict=True)
+        return [
+            f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3.4" fill="{colour(line.colour)}"/>'
+            for x, y in places
+            if np.isfinite(y)
+        ]
 
     def _marks(self) -> list[str]:
         parts = []

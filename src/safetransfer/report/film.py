@@ -16,6 +16,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 from safetransfer.envs.gym_settings import GymSettings
 from safetransfer.envs.hallway import HallwayVectorEnv
+from safetransfer.envs.naming import EnvSettings
+from safetransfer.envs.settings import HallwaySettings
 from safetransfer.errors import SettingError, UnknownNameError
 from safetransfer.training.build import shapes_of
 from safetransfer.training.evaluate import Policy, check_shapes, environment_settings, load_policy
@@ -66,16 +68,12 @@ def film(
         raise SettingError(f"a film is an .mp4 or a .gif, not {out.name}")
     if episodes < 1 or not speed > 0:
         raise SettingError("a film needs one episode or more, and a speed above 0")
-    # A second thread costs a network this small, one hallway at a time, more than it brings.
-    torch.set_num_threads(1)
-    policy = load_policy(agent_path)
-    settings = environment_settings(policy, env_name, mocap=mocap)
+    policy, settings = _agent_there(agent_path, env_name, mocap)
     if isinstance(settings, GymSettings):
         from safetransfer.report.gym_film import film_gym
 
         return film_gym(policy, settings, out, episodes, seed, speed, deterministic)
-    env = HallwayVectorEnv(settings, autoreset_mode=AutoresetMode.DISABLED)
-    check_shapes(policy, shapes_of(env), settings.name)
+    env = _hallway(policy, settings)
     steps_per_second = env.metadata["render_fps"] * speed
     wanted = _GIF_FRAMES_PER_SECOND if out.suffix == ".gif" else _FRAMES_PER_SECOND
     every = max(1, round(steps_per_second / wanted))
@@ -83,13 +81,13 @@ def film(
 
     out.parent.mkdir(parents=True, exist_ok=True)
     partial = out.with_name(f".{out.stem}.part{out.suffix}")
-    picture = _Picture(view, settings.name, env.metadata["render_fps"], speed)
+    picture = _Picture(view, env.settings.name, env.metadata["render_fps"], speed)
     rng = None if deterministic else np.random.default_rng(seed)
     try:
-        with _writer(partial, picture.size, rate) as writer:
+        with film_writer(partial, picture.size, rate) as writer:
             for episode in range(episodes):
                 first_seed = seed if episode == 0 else None
-                for moment in _moments(env, policy, first_seed, rng):
+                for moment in play(env, policy, first_seed, rng):
                     shown = moment.step % every == 0 or moment.ended
                     picture.look(moment)
                     if shown:
@@ -106,26 +104,56 @@ def film(
 # --- One episode --------------------------------------------------------------------------------
 
 
-class _Moment:
+def open_hallway(
+    agent_path: str | Path, env_name: str, mocap: str | None
+) -> tuple[HallwayVectorEnv, Policy]:
+    """One hallway and the agent to play in it.
+
+    Raises SettingError for an environment that is no hallway, CheckpointError where the agent
+    cannot play there.
+    """
+    policy, settings = _agent_there(agent_path, env_name, mocap)
+    if isinstance(settings, GymSettings):
+        raise SettingError(f"{settings.name} is not one of our hallways, which are all it can show")
+    return _hallway(policy, settings), policy
+
+
+def _agent_there(
+    agent_path: str | Path, env_name: str, mocap: str | None
+) -> tuple[Policy, EnvSettings]:
+    # A second thread costs a network this small, one hallway at a time, more than it brings.
+    torch.set_num_threads(1)
+    policy = load_policy(agent_path)
+    return policy, environment_settings(policy, env_name, mocap=mocap)
+
+
+def _hallway(policy: Policy, settings: HallwaySettings) -> HallwayVectorEnv:
+    env = HallwayVectorEnv(settings, autoreset_mode=AutoresetMode.DISABLED)
+    check_shapes(policy, shapes_of(env), settings.name)
+    return env
+
+
+class Moment:
     """An episode after a step: what the agent sees, and what it has gathered so far."""
 
     def __init__(self, seen: np.ndarray):
         self.seen = seen  # uint8 (H, W, C)
         self.step = 0  # steps of the environment, each of action_repeat control steps
+        self.control_steps = 0
         self.episode_return = 0.0
         self.cost = 0.0
         self.touching = False
         self.ended = False
 
 
-def _moments(
+def play(
     env: HallwayVectorEnv, policy: Policy, seed: int | None, rng: np.random.Generator | None
-) -> Iterator[_Moment]:
+) -> Iterator[Moment]:
     """Plays one episode; yields the one moment, updated, at its start and after each step."""
     obs, _ = env.reset(seed=seed)
     carry = policy.initial_carry(1)
     reward, cost = np.zeros((2, 1), np.float32)
-    moment = _Moment(obs["camera"][0])
+    moment = Moment(obs["camera"][0])
     yield moment
     while not moment.ended:
         action, carry = policy.act(obs, reward, cost, carry, deterministic=rng is None, rng=rng)
@@ -133,6 +161,7 @@ def _moments(
         reward, cost = step_reward.astype(np.float32), info["cost"].astype(np.float32)
         moment.seen = obs["camera"][0]
         moment.step += 1
+        moment.control_steps = int(info["steps"][0])
         moment.episode_return += float(step_reward[0])
         moment.cost += float(info["cost"][0])
         moment.touching = bool(info["touched"][0])
@@ -153,14 +182,14 @@ class _Picture:
         self.small, self.large = ImageFont.load_default(13), ImageFont.load_default(17)
         self._red_until = -1.0
 
-    def look(self, moment: _Moment) -> None:
+    def look(self, moment: Moment) -> None:
         """Notes a touch, so that it shows also when it falls between two frames."""
         if moment.step == 0:
             self._red_until = -1.0
         if moment.touching:
             self._red_until = moment.step + _RED_SECONDS * self.steps_per_second
 
-    def draw(self, env: HallwayVectorEnv, moment: _Moment) -> Image.Image:
+    def draw(self, env: HallwayVectorEnv, moment: Moment) -> Image.Image:
         canvas = Image.new("RGB", self.size, _DARK)
         draw = ImageDraw.Draw(canvas)
         for (x, y, width, height), label, pixels in self._panels(env, moment.seen):
@@ -198,9 +227,10 @@ class _Picture:
             ((492, 180, 180, 180), agents_label, agents),
         ]
 
-    def _bar(self, draw: ImageDraw.ImageDraw, moment: _Moment, touching: bool) -> None:
+    def _bar(self, draw: ImageDraw.ImageDraw, moment: Moment, touching: bool) -> None:
         seconds = moment.step / self.steps_per_second
         figures = [
+            ("step", f"{moment.control_steps}", _WHITE),
             ("time", f"{seconds:.1f} s", _WHITE),
             ("return", f"{moment.episode_return:.0f}", _WHITE),
             ("cost", f"{moment.cost:.0f}", _RED if moment.cost else _WHITE),
@@ -210,7 +240,7 @@ class _Picture:
             draw.text((x, 373), name, _GREY, self.small)
             x += draw.textlength(name, self.small) + 7
             draw.text((x, 370), value, ink, self.large)
-            x += 96
+            x += 62  # room for four digits
         corner = (self.size[0] - 10, 370)
         if touching:
             draw.text(corner, "contact", _RED, self.large, anchor="ra")
@@ -221,10 +251,10 @@ class _Picture:
 # --- Writing ------------------------------------------------------------------------------------
 
 
-class _Writer(Protocol):
+class FilmWriter(Protocol):
     def add(self, frame: Image.Image) -> None: ...
 
-    def __enter__(self) -> _Writer: ...
+    def __enter__(self) -> FilmWriter: ...
 
     def __exit__(
         self,
@@ -234,7 +264,8 @@ class _Writer(Protocol):
     ) -> None: ...
 
 
-def _writer(path: Path, size: tuple[int, int], rate: float) -> _Writer:
+def film_writer(path: Path, size: tuple[int, int], rate: float) -> FilmWriter:
+    """Writes the frames added to it into a .gif, or else an H.264 film."""
     return _Gif(path, size, rate) if path.suffix == ".gif" else _Mp4(path, size, rate)
 
 
@@ -255,7 +286,7 @@ class _Mp4:
     def add(self, frame: Image.Image) -> None:
         self._frames.send(frame.tobytes())
 
-    def __enter__(self) -> _Writer:
+    def __enter__(self) -> FilmWriter:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -274,7 +305,7 @@ class _Gif:
         small = frame.resize(self.size, Image.Resampling.LANCZOS)
         self._frames.append(small.quantize(96, dither=Image.Dither.NONE))
 
-    def __enter__(self) -> _Writer:
+    def __enter__(self) -> FilmWriter:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:

@@ -35,7 +35,7 @@ def film_gym(
     Raises SettingError for an environment that has no render mode `rgb_array`, or whose rendering
     fails (many need another package, or OpenGL); CheckpointError for an agent of other spaces.
     """
-    from safetransfer.report.film import _writer
+    from safetransfer.report.film import film_writer
 
     if not has_pictures(settings):
         raise SettingError(f"{settings.id} cannot be filmed: it has no render mode 'rgb_array'")
@@ -49,7 +49,7 @@ def film_gym(
         out.parent.mkdir(parents=True, exist_ok=True)
         frames = _frames(env, policy, settings.id, episodes, seed, every, rng)
         first = next(frames)
-        with _writer(partial, first.size, per_second / every) as writer:
+        with film_writer(partial, first.size, per_second / every) as writer:
             writer.add(first)
             for frame in frames:
                 writer.add(frame)

@@ -5,7 +5,13 @@ from __future__ import annotations
 from safetransfer.report.html import MISSING, NOT_PLANNED
 from safetransfer.report.runs import Transfer
 
-_PLACES = {"Walls": "walls", "Poles": "poles", "Humanoids": "people", "Empty": "Empty"}
+_PLACES = {
+    "Walls": "walls",
+    "Poles": "poles",
+    "Humanoids": "people",
+    "Mixed": "walls and poles",
+    "Empty": "Empty",
+}
 
 
 def robot_and_place(env: str) -> tuple[str, str]:

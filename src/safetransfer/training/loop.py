@@ -140,7 +140,9 @@ class Run:
         now = settings_io.to_dict(self.settings)
         config = self.run_dir / CONFIG
         if config.exists():
-            before = settings_io.read_file(config).get("settings", {})
+            before = settings_io.with_defaults(
+                Settings, settings_io.read_file(config).get("settings", {})
+            )
             # How long to train (the learning rates then fall towards the new end) and how to go
             # about it may change; what is trained may not.
             for name in self.settings.env.indifferent:

@@ -56,7 +56,8 @@ class Camera:
     """Draws N scenes from N poses, one pose per scene.
 
     Args:
-        width, height: pixels.
+        width: pixels across.
+        height: pixels down.
         fovy: vertical field of view in degrees; pixels are square.
         max_depth: metres; what lies farther along the optical axis is not seen.
 

@@ -24,7 +24,7 @@ from safetransfer.envs.mocap.bvh import read_bvh
 from safetransfer.envs.mocap.folder import WHAT_TO_DO, FoundClips, find_clips
 from safetransfer.envs.mocap.skeleton import BONES, PARENTS, Body, Motion, bone_vectors, leg_length
 from safetransfer.envs.mocap.text import UnusableClip
-from safetransfer.errors import ClipError
+from safetransfer.errors import ClipError, UnknownNameError
 
 DIRECTIONS = slice(0, 3 * len(BONES))
 HEIGHT, VELOCITY, FACING = 60, slice(61, 63), 63
@@ -234,6 +234,36 @@ def load_clips(directory: str | Path | None, control_dt: float) -> ClipLibrary:
         return _builtin_library(control_dt)
     folder = Path(directory).expanduser()
     return _folder_library(folder, find_clips(folder), control_dt)
+
+
+def clip_names(directory: str | Path | None) -> list[str]:
+    """Names of the clips of a folder, or of the built-in motions for None."""
+    if directory is None:
+        return [name for name, _ in builtin_motions()]
+    folder = Path(directory).expanduser()
+    return [clip.path.relative_to(folder).as_posix() for clip in find_clips(folder).clips]
+
+
+def load_clip(directory: str | Path | None, name: str, control_dt: float) -> ClipLibrary:
+    """A library of the one clip of that name, with the body of who performed it.
+
+    In a folder the name may also be without folder and suffix, as in 02_01. UnknownNameError for
+    another, ClipError where the clip cannot be used.
+    """
+    names = clip_names(directory)
+    meant = [full for full in names if name in (full, Path(full).name, Path(full).stem)]
+    if not meant:
+        raise UnknownNameError("clip", name, names)
+    if directory is None:
+        motion = dict(builtin_motions())[meant[0]]
+        lengths = motion.skeleton.rest_lengths()
+        clip = Clip(meant[0], clip_rows(motion, control_dt), leg_length(lengths))
+        body = Body.of_lengths(lengths, motion.skeleton.source)
+        return build_library([clip], [body], control_dt, source="built-in")
+    folder = Path(directory).expanduser()
+    found = find_clips(folder)
+    chosen = tuple(c for c in found.clips if c.path == folder / meant[0])
+    return _folder_library(folder, FoundClips(chosen, ()), control_dt)
 
 
 @lru_cache(maxsize=4)

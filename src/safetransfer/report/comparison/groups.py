@@ -6,9 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from safetransfer.report.comparison.members import BEFORE, Member
 from safetransfer.report.words import short_name
 
@@ -44,16 +41,6 @@ class Group:
     def title(self) -> str:
         """The label with its environment."""
         return f"{short_name(self.env)}, {self.label}"
-
-    @property
-    def evaluated(self) -> list[Member]:
-        return [m for m in self.members if m.episodes is not None]
-
-    def episodes(self, measure: str) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-        """A measure of every evaluation episode (n,), and whose each is (n,)."""
-        values = [m.episodes[measure] for m in self.evaluated if m.episodes is not None]
-        owners = [np.full(v.size, i) for i, v in enumerate(values)]
-        return np.concatenate(values), np.concatenate(owners)
 
     @property
     def cost_limit(self) -> float | None:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from safetransfer import settings_io
 from safetransfer.report.runs import MEASURES, Run, RunFileError, read_run
+from safetransfer.training.settings import Settings
 
 LOG, PLAN = "log.jsonl", "transfer.json"
 BEFORE = "pre-training "
@@ -112,7 +113,7 @@ def _single_run(path: Path) -> Iterator[Member]:
     evaluations = {}
     for file in sorted((path / "evaluations").glob("*.json")):
         document = settings_io.read_file(file)
-        evaluations[str(document.get("env", file.stem))] = _episodes(document, file)
+        evaluations[str(document.get("env", file.stem))] = read_episodes(document, file)
     way = "fine-tuned" if init else "trained"
     limit = _limit(settings)
     yield Member(path, way, env, seed, settings, run, evaluations.pop(env, None), limit)
@@ -153,7 +154,7 @@ def _transfer(root: Path) -> Iterator[Member]:
                 seed,
                 before | _motions(document),
                 None,
-                _episodes(document, file),
+                read_episodes(document, file),
                 _limit(before),
             )
 
@@ -170,7 +171,7 @@ def _inherited(before: Mapping[str, Any]) -> dict[str, Any]:
 
 def _evaluation(base: Path, stage: str) -> Mapping[str, NDArray[np.float64]] | None:
     file = base / "evaluations" / f"{stage}.json"
-    return _episodes(settings_io.read_file(file), file) if file.is_file() else None
+    return read_episodes(settings_io.read_file(file), file) if file.is_file() else None
 
 
 # --- Reading ------------------------------------------------------------------------------------
@@ -179,6 +180,9 @@ def _evaluation(base: Path, stage: str) -> Mapping[str, NDArray[np.float64]] | N
 def flat_settings(config: Mapping[str, Any]) -> dict[str, Any]:
     """What was learned how, as {"agent.lr": 5e-4, ...}: without the seed and what is incidental."""
     settings = config.get("settings")
+    if isinstance(settings, Mapping):
+        # A run of an earlier version is not another thing for lacking what came later.
+        settings = settings_io.with_defaults(Settings, settings)
     flat = dict(_flat(settings if isinstance(settings, Mapping) else {}))
     return {name: value for name, value in flat.items() if name not in _INCIDENTAL} | _motions(
         config
@@ -224,7 +228,7 @@ def _limit(settings: Mapping[str, Any]) -> float | None:
     return None
 
 
-def _episodes(document: Mapping[str, Any], file: Path) -> dict[str, NDArray[np.float64]]:
+def read_episodes(document: Mapping[str, Any], file: Path) -> dict[str, NDArray[np.float64]]:
     """What each episode of an evaluation measured; RunFileError where that is not all numbers."""
     recorded = document.get("per_episode")
     if not isinstance(recorded, Mapping):

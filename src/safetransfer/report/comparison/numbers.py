@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -70,24 +70,32 @@ class Trained:
 
 def evaluated(group: Group) -> Evaluated | None:
     """None where no member has been evaluated."""
-    if not group.evaluated:
-        return None
-    returns, owners = group.episodes("return")
-    costs, _ = group.episodes("cost")
-    lengths, _ = group.episodes("length")
-    limit, within = group.cost_limit, None
-    if limit is not None:
-        kept = costs <= limit
+    episodes = [m.episodes for m in group.members if m.episodes is not None]
+    return measured(episodes, group.cost_limit) if episodes else None
+
+
+def measured(
+    seeds: Sequence[Mapping[str, NDArray[np.float64]]], cost_limit: float | None
+) -> Evaluated:
+    """The figures of the evaluation episodes of one seed or more: of each an array (episodes,) of
+    "return", "cost" and "length". `cost_limit` is per episode."""
+    returns, costs, lengths = (
+        np.concatenate([np.asarray(episodes[name], dtype=np.float64) for episodes in seeds])
+        for name in ("return", "cost", "length")
+    )
+    owners = np.repeat(np.arange(len(seeds)), [len(episodes["cost"]) for episodes in seeds])
+    within = None
+    if cost_limit is not None:
+        kept = costs <= cost_limit
+        # Of all or none the bootstrap would claim to be certain.
+        mixed = kept.any() and not kept.all()
         within = Figure(
             float(kept.mean()),
             wilson_interval(int(kept.sum()), kept.size),
-            # Of all or none the bootstrap would claim to be certain.
-            None
-            if kept.all() or not kept.any()
-            else _over_seeds(kept.astype(float), owners, np.mean),
+            _over_seeds(kept.astype(float), owners, np.mean) if mixed else None,
         )
     return Evaluated(
-        seeds=len(group.evaluated),
+        seeds=len(seeds),
         episodes=returns.size,
         mean_return=_figure(returns, owners, np.mean),
         iqm_return=_figure(returns, owners, interquartile_mean),
@@ -139,15 +147,15 @@ def trained(group: Group) -> Trained | None:
     epochs = tuple(run.epochs for _, run in runs)
     return Trained(
         seeds=len(known),
-        regret=_over_runs([t for t, _ in known]),
-        cost_rate=_over_runs([t / s for t, s in known]),
+        regret=over_runs([t for t, _ in known]),
+        cost_rate=over_runs([t / s for t, s in known]),
         env_steps=float(np.mean([s for _, s in known])),
         epochs=epochs,
         unfinished=sum(run.epochs < int(planned or 0) for planned, run in runs),
     )
 
 
-def _over_runs(values: Sequence[float]) -> Figure:
+def over_runs(values: Sequence[float]) -> Figure:
     """The mean of one value per seed; there are no episodes in it."""
     mean, low, high = stratified_bootstrap(values)
     return Figure(mean, None, (low, high) if len(values) > 1 else None)

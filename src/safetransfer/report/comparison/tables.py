@@ -85,7 +85,7 @@ def _figure(figure: Figure | None, scale: float = 1.0, unit: str = "") -> Cell:
     return Cell(number(value) + unit, tuple(notes))
 
 
-def _single(value: float) -> str:
+def single(value: float) -> str:
     """One episode's figure: a count stays one."""
     return f"{value:,.0f}" if value.is_integer() else number(value)
 
@@ -119,7 +119,7 @@ _EVALUATION: Sequence[Column] = (
     ("Cost, IQM", _evaluation(lambda e: _figure(e.iqm_cost))),
     ("Cost per 1000 steps", _evaluation(lambda e: _figure(e.cost_rate, 1000.0))),
     ("Within the limit", _evaluation(lambda e: _figure(e.within, 100.0, "%"))),
-    ("Worst cost", _evaluation(lambda e: Cell(_single(e.worst_cost)))),
+    ("Worst cost", _evaluation(lambda e: Cell(single(e.worst_cost)))),
     ("Worst return", _evaluation(lambda e: Cell(number(e.worst_return)))),
 )
 _TRAINING: Sequence[Column] = (

@@ -1,0 +1,220 @@
+"""How alike must the two worlds be? Trained agents in hallways of more and less likeness.
+
+One setting of the deployment hallway takes one value after another. At each, every agent is met as
+it is (zero-shot) and, if asked for, fine-tuned there and met again. What is finished is not done
+again; more values of the same study are added to it.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import hashlib
+import json
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from safetransfer import settings_io
+from safetransfer.agent.agent import CARRY
+from safetransfer.envs.registration import parse_env_name
+from safetransfer.envs.settings import HallwaySettings
+from safetransfer.errors import SettingError, UnknownNameError
+from safetransfer.experiments.transfer import TransferPlan
+from safetransfer.training import checkpoint, logs
+from safetransfer.training.evaluate import (
+    EVALUATION_SEED,
+    describe_people,
+    environment_settings,
+    evaluate,
+    load_policy,
+    summary,
+)
+from safetransfer.training.loop import train
+from safetransfer.training.machine import cores
+
+PLAN = "study.json"
+
+
+@dataclass
+class StudyPlan:
+    """Which agents go where; `vary` is a number among the settings of the hallway `env`."""
+
+    agents: tuple[str, ...]
+    env: str = "PointMixed"
+    vary: str = "likeness"
+    values: tuple[float, ...] = (0.0, 0.25, 0.5, 0.75, 1.0)
+    episodes: int = 100
+    # Epochs of fine-tuning at each value; 0: the agents are met as they are, and that is all.
+    finetune_epochs: int = 0
+    carry: str = "weights"
+    mocap: str | None = None
+
+    def __post_init__(self) -> None:
+        self.agents, self.values = tuple(self.agents), tuple(sorted(set(self.values)))
+        if not self.agents or not self.values:
+            raise SettingError("a study needs one agent or more, and one value or more")
+        if self.episodes < 1 or self.finetune_epochs < 0:
+            raise SettingError(
+                "a study needs episodes of 1 or more, and finetune_epochs not below 0"
+            )
+        if self.carry not in CARRY or self.carry == "replay":
+            raise UnknownNameError("carry", self.carry, [c for c in CARRY if c != "replay"])
+        numbers = [f.name for f in dataclasses.fields(HallwaySettings) if f.type in _NUMBERS]
+        if self.vary not in numbers:
+            raise UnknownNameError("number among the hallway's settings", self.vary, numbers)
+        robot, obstacles = parse_env_name(self.env)
+        for value in self.values:  # refused now rather than after the others have run
+            settings_io.updated(
+                HallwaySettings(robot=robot, obstacles=obstacles), self.changes(value), "env"
+            )
+
+    def changes(self, value: float) -> dict[str, Any]:
+        """The hallway's setting at a value; a count is a whole number."""
+        return {self.vary: int(value) if float(value).is_integer() and self._counts else value}
+
+    @property
+    def _counts(self) -> bool:
+        return type(getattr(HallwaySettings(), self.vary)) is int
+
+
+_NUMBERS = ("int", "float")
+
+
+def run_study(
+    out: str | Path,
+    plan: StudyPlan,
+    command: str | None = None,
+    say: Callable[[str], None] = lambda text: print(text, file=sys.stderr, flush=True),
+) -> Path:
+    """Run what is missing of the plan in directory `out`, and write figure, tables and page.
+
+    Returns the page. Raises SettingError where `out` holds another study, CheckpointError for an
+    agent that cannot be read or that cannot play in these hallways.
+    """
+    from safetransfer.report.study import write_study
+
+    out = Path(out)
+    policies = [load_policy(agent) for agent in plan.agents]
+    for policy in policies:
+        environment_settings(policy, plan.env)
+    _write_plan(out, plan, command)
+    for index, agent in enumerate(plan.agents):
+        for value in plan.values:
+            for title, done, run in _stages(out, plan, index, Path(agent), value):
+                if not done():
+                    say(f"{Path(agent).name} {index + 1} of {len(plan.agents)}: {title}")
+                    run()
+                    write_study(out)
+    return write_study(out)
+
+
+_Stage = tuple[str, Callable[[], bool], Callable[[], Any]]
+
+
+def _stages(out: Path, plan: StudyPlan, index: int, agent: Path, value: float) -> Iterator[_Stage]:
+    base = out / f"agent-{index}" / f"{plan.vary}-{value:g}"
+    where = f"{plan.env}, {plan.vary} {value:g}"
+    yield _evaluation(f"zero-shot in {where}", base / "zeroshot.json", plan, agent, value)
+    if plan.finetune_epochs:
+        run_dir = base / "finetune"
+        yield (
+            f"fine-tuning in {where}",
+            lambda: _trained(run_dir, plan.finetune_epochs),
+            lambda: _finetune(run_dir, plan, agent, value),
+        )
+        yield _evaluation(f"fine-tuned, in {where}", base / "finetuned.json", plan, run_dir, value)
+
+
+def _evaluation(title: str, file: Path, plan: StudyPlan, agent: Path, value: float) -> _Stage:
+    def done() -> bool:
+        if not file.exists():
+            return False
+        there = settings_io.read_file(file)
+        return (there.get("episodes"), there.get("agent")) == (plan.episodes, fingerprint(agent))
+
+    def run() -> None:
+        torch.set_num_threads(1)
+        policy = load_policy(agent)
+        env = environment_settings(policy, plan.env, mocap=plan.mocap, **plan.changes(value))
+        assert isinstance(env, HallwaySettings)  # a plan has no others
+        # The hallways that `transfer` evaluates an agent of this seed in.
+        seed = EVALUATION_SEED + policy.settings.train.seed
+        episodes = evaluate(policy, env, plan.episodes, seed, threads=cores())
+        document = summary(plan.env, episodes) | {
+            "per_episode": episodes,
+            "seed": seed,
+            "agent": fingerprint(agent),
+            plan.vary: value,
+            "mocap": describe_people(env),
+            "cost_limit": policy.settings.agent.cost_limit * env.max_steps,
+        }
+        file.parent.mkdir(parents=True, exist_ok=True)
+        settings_io.write_json(file, document)
+
+    return title, done, run
+
+
+def _trained(run_dir: Path, epochs: int) -> bool:
+    rows = logs.read_rows(run_dir)
+    return bool(rows) and rows[-1]["epoch"] >= epochs and (run_dir / checkpoint.FILE_NAME).exists()
+
+
+def _finetune(run_dir: Path, plan: StudyPlan, agent: Path, value: float) -> None:
+    """As `transfer` fine-tunes: in this hallway, and cautious at first."""
+    settings = copy.deepcopy(load_policy(agent).settings)
+    robot, obstacles = parse_env_name(plan.env)
+    there = {"robot": robot, "obstacles": obstacles, "mocap": plan.mocap, **plan.changes(value)}
+    settings = settings_io.updated(settings, {"env": there})
+    settings = settings_io.updated(settings, TransferPlan().finetune)
+    settings.train.epochs = plan.finetune_epochs
+    title = f"fine-tuning in {plan.env}, {plan.vary} {value:g}"
+    train(settings, run_dir, init=agent, carry=plan.carry, title=title)
+
+
+def fingerprint(agent: Path) -> str:
+    """SHA-256 of a checkpoint: whether an agent is still the one that was met."""
+    return hashlib.sha256(checkpoint.locate(agent).read_bytes()).hexdigest()
+
+
+def _write_plan(out: Path, plan: StudyPlan, command: str | None) -> None:
+    """Record the study; one of other agents or hallways is refused, more values are welcome."""
+    agents = [{"path": a, "sha256": fingerprint(Path(a))} for a in plan.agents]
+    document: dict[str, Any] = settings_io.to_dict(plan) | {"agents": agents, "command": command}
+    document["mocap"] = plan.mocap and Path(plan.mocap).name
+    path = out / PLAN
+    if path.exists():
+        before = settings_io.read_file(path)
+        document["values"] = sorted({*_listed(before.get("values")), *document["values"]})
+        free = ("command", "values", "episodes", "finetune_epochs")
+        different = [
+            line
+            for line in settings_io.differences(
+                _known_by_content(before), _known_by_content(json.loads(json.dumps(document)))
+            )
+            if not line.startswith(free)
+        ]
+        if different:
+            raise SettingError(
+                f"{out} holds another study: {'; '.join(different)}. Give its own arguments to go "
+                "on with it, or another --out"
+            )
+        document["finetune_epochs"] = max(
+            document["finetune_epochs"], before.get("finetune_epochs") or 0
+        )
+    out.mkdir(parents=True, exist_ok=True)
+    settings_io.write_json(path, document)
+
+
+def _listed(values: Any) -> Sequence[Any]:
+    return values if isinstance(values, list) else []
+
+
+def _known_by_content(document: Mapping[str, Any]) -> dict[str, Any]:
+    """A plan with its agents by what they are, not by where they lie."""
+    agents = [a.get("sha256") for a in _listed(document.get("agents")) if isinstance(a, Mapping)]
+    return {**document, "agents": agents}
