@@ -24,7 +24,7 @@ help:
 	@echo "make clean              remove .venv, caches and what the demos wrote"
 
 demo: $(READY)
-	$(BIN)/safetransfer transfer --out demo --agent results/point/seed-0/pretrain \
+	$(BIN)/safetransfer transfer --out demo --agent results/point/seed-2/pretrain \
 		--no-scratch --reference results/point --finetune-epochs 2 --episodes 50
 
 demo-from-scratch: $(READY)
