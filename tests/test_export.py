@@ -19,7 +19,7 @@ from safetransfer.training.evaluate import load_policy
 from safetransfer.training.loop import train
 from safetransfer.training.settings import preset
 
-KEPT = Path(__file__).resolve().parents[1] / "results" / "point" / "seed-0" / "pretrain"
+KEPT = Path(__file__).resolve().parents[1] / "results" / "point" / "seed-2" / "pretrain"
 STEPS = 6
 
 RUNNER = """

@@ -16,6 +16,7 @@ from safetransfer.errors import SafeTransferError
 from safetransfer.report.ablations import figure_6
 from safetransfer.report.chart import Chart, Line, linear_ticks, log_ticks
 from safetransfer.report.figures import figure_4
+from safetransfer.report.markdown import markdown_table
 from safetransfer.report.page import write_report
 from safetransfer.report.runs import read_run, read_transfer, regret
 
@@ -314,6 +315,9 @@ def test_ablations_stand_beside_the_agent_as_it_is(transfer):
     row = figure[figure.index('<th scope="row">P-Poles') :].split("</tr>")[0]
     assert re.findall(r"<td[^>]*>(?:▲&nbsp;)?([\d,.]+)", row) == ["930", "1,001", "6.00", "432"]
     assert figure.count("not run yet") > 0  # the other hallways, so far
+    table = markdown_table(read_transfer(transfer))
+    assert "| P-Poles, reward alone | – | 1,001 (1,001 to 1,001) | – | 432 " in table
+    assert "| P-Walls, without last reward and cost | – | not run |" in table
 
 
 def test_a_chart_puts_points_where_its_axes_say():

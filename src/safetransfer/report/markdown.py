@@ -22,6 +22,7 @@ def markdown_table(transfer: Transfer) -> str:
     lines = [
         _HEAD if known else _OWN_HEAD,
         _row(transfer, f"{short_name(transfer.source)}, pre-trained", "pretrain"),
+        *_ablation_rows(transfer, transfer.source),
     ]
     sentences = []
     for env in transfer.targets:
@@ -33,6 +34,7 @@ def markdown_table(transfer: Transfer) -> str:
         ):
             shown = (printed.episode_return, printed.cost) if printed else (None, None)
             lines.append(_row(transfer, f"**{name}** {label}", stage, *shown))
+        lines += _ablation_rows(transfer, env)
         cost = regret(transfer, env)
         if cost.moved is not None and cost.scratch:
             share = 100.0 * cost.moved / cost.scratch
@@ -56,6 +58,16 @@ def markdown_table(transfer: Transfer) -> str:
         + ("seeds and episodes." if seeds > 1 else "episodes.")
     )
     return "\n".join(lines) + "\n\n" + " ".join(sentences)
+
+
+def _ablation_rows(transfer: Transfer, env: str) -> list[str]:
+    """Of the planned ablations that were trained in `env`."""
+    labels = {"unconstrained": "reward alone", "no_feedback": "without last reward and cost"}
+    return [
+        _row(transfer, f"{short_name(env)}, {label}", f"{ablation}-{env}")
+        for ablation, label in labels.items()
+        if f"{ablation}-{env}" in transfer.ablation_stages
+    ]
 
 
 def _row(
