@@ -1,0 +1,109 @@
+"""Flags for settings, and the settings that a command line comes to."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+from safetransfer import settings_io
+from safetransfer.cli.arguments import Parser, add_mocap, chosen_mocap
+
+
+def add_settings(
+    parser: argparse.ArgumentParser, argv: Sequence[str], env_option: str = "--env"
+) -> None:
+    """Options of the settings; `env_option` is the one that names the environment."""
+    from safetransfer.training.settings import PRESETS
+
+    parser.add_argument(
+        "--preset",
+        default="laptop",
+        metavar="{" + ",".join(PRESETS) + "}",
+        help="where the settings start from; some differ by robot. --help shows the defaults of "
+        f"the preset, and of {env_option}'s robot, that stand beside it (default: laptop)",
+    )
+    parser.add_argument(
+        "--config",
+        metavar="FILE",
+        help="JSON or TOML file of settings that go over the preset's, such as a run's config.json",
+    )
+    add_mocap(parser)
+    peek = Parser(prog=parser.prog, add_help=False, allow_abbrev=False)
+    peek.add_argument("--preset", default="laptop")
+    peek.add_argument("--config")
+    peek.add_argument("--env.robot", dest="robot")
+    peek.add_argument(env_option, dest="env")
+    seen, _ = peek.parse_known_args(argv)
+    settings_io.add_flags(parser, _start(seen.preset, seen.config, seen.robot, seen.env))
+
+
+def chosen_settings(arguments: argparse.Namespace, env_name: str | None = None) -> Any:
+    """The robot's preset, file, named environment, flags: the later goes over the earlier."""
+    robot = settings_io.given_flags(arguments).get("env.robot")
+    start = _start(arguments.preset, arguments.config, robot, env_name)
+    settings = settings_io.apply_flags(start, arguments)
+    clips = chosen_mocap(arguments, settings.env.mocap)
+    return dataclasses.replace(settings, env=settings.env.with_mocap(clips))
+
+
+def _start(preset_name: str, config: str | None, robot: str | None, env_name: str | None) -> Any:
+    """The robot's preset, file, named environment: the later goes over the earlier."""
+    from safetransfer.training.settings import preset
+
+    configured = _configured(config)
+    settings = preset(preset_name, _robot(robot, env_name, configured))
+    settings = settings_io.updated(settings, configured)
+    if env_name:
+        from safetransfer.envs.naming import settings_for
+
+        settings = dataclasses.replace(settings, env=settings_for(env_name, settings.env))
+    return settings
+
+
+def _configured(path: str | None) -> dict[str, Any]:
+    return settings_io.read_settings(path) if path else {}
+
+
+def _robot(flag: str | None, env_name: str | None, configured: dict[str, Any]) -> str:
+    """The robot whose presets count: of the flag, the named environment, the file, or the first."""
+    from safetransfer.envs.naming import is_hallway
+    from safetransfer.envs.registration import parse_env_name
+    from safetransfer.envs.settings import HallwaySettings
+
+    if flag:
+        return flag
+    if env_name and is_hallway(env_name):
+        return parse_env_name(env_name)[0]
+    env = configured.get("env")
+    robot = env.get("robot") if isinstance(env, dict) else None
+    return robot if isinstance(robot, str) else HallwaySettings.robot
+
+
+def add_env_settings(parser: argparse.ArgumentParser, argv: Sequence[str]) -> None:
+    """Flags for what an agent's settings may not say of an environment that is not ours."""
+    from safetransfer.envs.gym_settings import GymSettings
+    from safetransfer.envs.naming import settings_for
+
+    name = _named_env(argv)
+    settings = settings_for(name) if name else None
+    if isinstance(settings, GymSettings):
+        settings_io.add_flags(parser, settings, "env")
+
+
+def _named_env(argv: Sequence[str]) -> str | None:
+    """The environment that a command line names: its settings are those that can be given."""
+    peek = Parser(add_help=False, allow_abbrev=False)
+    peek.add_argument("--env")
+    return peek.parse_known_args(argv)[0].env
+
+
+def env_changes(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The environment's settings that were given as flags; raises for an unknown environment."""
+    from safetransfer.envs.naming import settings_for
+    from safetransfer.training.settings import Settings
+
+    settings: Any = Settings(env=settings_for(arguments.env))
+    flags = settings_io.given_flags(arguments)
+    return settings_io.parse_changes(settings, flags).get("env", {})

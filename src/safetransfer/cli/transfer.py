@@ -1,0 +1,147 @@
+"""``safetransfer transfer``: the experiment of learning in one environment and moving to others."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from typing import Any
+
+from safetransfer import settings_io
+from safetransfer.cli.arguments import add_carry, chosen_carry, positive
+from safetransfer.cli.settings_flags import add_settings, chosen_settings
+from safetransfer.errors import SettingError
+
+
+def add_options(parser: argparse.ArgumentParser, argv: Sequence[str]) -> None:
+    from safetransfer.experiments.transfer import TransferPlan
+
+    plan = TransferPlan()
+    parser.add_argument(
+        "--out",
+        metavar="DIR",
+        required=True,
+        help="directory of the experiment; where it holds an unfinished one, that goes on",
+    )
+    parser.add_argument(
+        "--from",
+        dest="source",
+        metavar="NAME",
+        default=plan.env,
+        help=f"environment to learn in first (default: {plan.env})",
+    )
+    parser.add_argument(
+        "--to",
+        metavar="NAME",
+        nargs="+",
+        help="environments to move to (default: Poles and Humanoids of the same robot)",
+    )
+    parser.add_argument(
+        "--seeds",
+        metavar="INT",
+        type=int,
+        nargs="+",
+        default=plan.seeds,
+        help="seeds, each a repetition (default: 0)",
+    )
+    parser.add_argument(
+        "--agent", metavar="AGENT", help="a trained agent to move, instead of training one first"
+    )
+    parser.add_argument(
+        "--pretrain-epochs",
+        metavar="INT",
+        type=positive,
+        help="epochs in the first environment (default: --train.epochs)",
+    )
+    parser.add_argument(
+        "--finetune-epochs",
+        metavar="INT",
+        type=positive,
+        help=f"epochs after the move (default: {plan.finetune_epochs}, or all of pre-training's "
+        "where those are fewer)",
+    )
+    parser.add_argument(
+        "--finetune-with",
+        metavar="NAME=VALUE",
+        nargs="+",
+        default=[],
+        help="settings that are otherwise after the move, such as agent.lr=1e-4 "
+        "(besides agent.multiplier_init=1 agent.constraint_warmup=0 train.decisions_per_update=16 "
+        "train.num_envs=16)",
+    )
+    parser.add_argument(
+        "--no-scratch",
+        dest="scratch",
+        action="store_false",
+        help="leave out training from nothing in the environments moved to",
+    )
+    parser.add_argument(
+        "--ablations",
+        metavar="NAME",
+        nargs="+",
+        default=(),
+        help="also train what the paper takes away: unconstrained (no cost in the objective, in "
+        "every environment), no_feedback (no last reward and cost, in the first one)",
+    )
+    parser.add_argument(
+        "--reference",
+        metavar="DIR",
+        help="another transfer, whose training from nothing the report shows beside this one",
+    )
+    parser.add_argument(
+        "--episodes",
+        metavar="INT",
+        type=positive,
+        default=plan.episodes,
+        help=f"episodes of an evaluation (default: {plan.episodes})",
+    )
+    parser.add_argument(
+        "--no-films", dest="films", action="store_false", help="leave out the films"
+    )
+    add_carry(parser, plan.carry)
+    add_settings(parser, argv, "--from")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    from safetransfer.experiments.transfer import TransferPlan, run_transfer
+
+    for flag, instead in (
+        ("train.seed", "--seeds"),
+        ("env.robot", "--from and --to"),
+        ("env.obstacles", "--from and --to"),
+        ("env.id", "--from and --to"),
+    ):
+        if flag in settings_io.given_flags(arguments):
+            raise SettingError(f"transfer does not take --{flag}; use {instead}")
+    settings = chosen_settings(arguments, arguments.source)
+    pretrain = arguments.pretrain_epochs or settings.train.epochs
+    to = arguments.to or [settings.env.robot + place for place in ("Poles", "Humanoids")]
+    plan = TransferPlan(
+        env=arguments.source,
+        to=tuple(to),
+        seeds=tuple(arguments.seeds),
+        pretrain_epochs=pretrain,
+        finetune_epochs=arguments.finetune_epochs or min(TransferPlan.finetune_epochs, pretrain),
+        carry=chosen_carry(arguments),
+        scratch=arguments.scratch,
+        ablations=tuple(arguments.ablations),
+        episodes=arguments.episodes,
+        films=arguments.films,
+        agent=arguments.agent,
+        reference=arguments.reference,
+        finetune=_merged(TransferPlan().finetune, _assignments(settings, arguments.finetune_with)),
+    )
+    print(run_transfer(arguments.out, plan, settings, command=arguments.command_line))
+
+
+def _merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    return base | {
+        k: _merged(base[k], v) if isinstance(v, dict) and k in base else v
+        for k, v in changes.items()
+    }
+
+
+def _assignments(settings: Any, texts: Sequence[str]) -> dict[str, Any]:
+    for text in texts:
+        if "=" not in text:
+            raise SettingError(f"--finetune-with {text}: expected NAME=VALUE")
+    return settings_io.parse_changes(settings, dict(text.split("=", 1) for text in texts))
