@@ -78,6 +78,8 @@ def _row(
     paper_cost: float | None = None,
 ) -> str:
     evaluation = transfer.evaluations.get(stage)
+    if evaluation and evaluation.seeds < len(transfer.seeds):
+        label += f" ({evaluation.seeds} seed{'s' * (evaluation.seeds > 1)})"
     measures = evaluation.measures if evaluation else {}
     totals = [r.cost_total for r in transfer.stage_runs(stage).values() if r.cost_total is not None]
     total = number(sum(totals) / len(totals)) if totals else "–"
