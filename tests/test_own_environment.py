@@ -184,6 +184,30 @@ def test_the_examples_follow_gymnasium_s_rules(in_examples):
         check_env(gymnasium.make(find_spec(name)).unwrapped)
 
 
+def test_a_transfer_goes_on_where_drawing_fails(tmp_path, capsys, monkeypatch):
+    def fail(env):
+        raise ImportError("no pygame here")
+
+    monkeypatch.setattr(toys.Counting, "render", fail)
+    env_id, out = toys.register("Undrawn"), tmp_path / "out"
+    command = ["transfer", "--from", env_id, "--to", env_id, "--out", str(out), *LITTLE]
+    assert main([*command, "--no-scratch"]) == 0
+    assert "no film" in (said := capsys.readouterr().err) and "no pygame here" in said
+    assert not list(out.rglob("*.mp4"))
+    assert (out / "seed-0" / "evaluations" / "finetune-toys_Undrawn-v0.json").exists()
+
+
+def test_an_agent_of_other_spaces_is_refused_as_a_start(tmp_path, capsys):
+    env_id, run = toys.register("Other"), tmp_path / "run"
+    train(smoke(env_id), run)
+    here = ["--preset", "smoke", "--env", "PointPoles", "--run", str(tmp_path / "next")]
+    assert main(["train", *here, "--init", str(run)]) == 2
+    assert "PointPoles has a 50 x 50 x 1 picture, 12 other inputs" in capsys.readouterr().err
+    move = ["transfer", "--preset", "smoke", "--agent", str(run), "--to", "PointPoles"]
+    assert main([*move, "--out", str(tmp_path / "out")]) == 2
+    assert "--from names the one" in capsys.readouterr().err
+
+
 def test_what_cannot_be_filmed_says_so(tmp_path, capsys):
     env_id = toys.register("Dark", toys.Dark)
     train(smoke(env_id), tmp_path / "run")

@@ -82,3 +82,9 @@ def test_render_mode_gives_pictures():
     env = gymnasium.make("safetransfer/PointWalls-v0", render_mode="rgb_array")
     env.reset(seed=0)
     assert env.render().shape == (360, 480, 3)
+
+
+@pytest.mark.parametrize("name", ["PointMixed", "DoggoEmpty"])
+def test_an_unknown_hallway_is_answered_with_those_that_need_no_registering_too(name):
+    with pytest.raises(UnknownNameError, match=rf"Did you mean '{name}'.*Known: .*PointPoles"):
+        parse_env_name(name + "s")

@@ -25,6 +25,10 @@ class SettingError(SafeTransferError, ValueError):
     """A setting with a value that cannot work; says which values can."""
 
 
+class RenderingError(SettingError):
+    """An environment that gives no pictures, or whose drawing of them fails."""
+
+
 class ClipError(SafeTransferError, ValueError):
     """A motion-capture file that cannot be read; names the file and, if there is one, the line."""
 

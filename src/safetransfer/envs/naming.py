@@ -13,7 +13,7 @@ import gymnasium
 from gymnasium.envs.registration import EnvSpec
 
 from safetransfer.envs.gym_settings import GymSettings
-from safetransfer.envs.registration import NAMESPACE, env_names, parse_env_name
+from safetransfer.envs.registration import NAMESPACE, course_names, parse_env_name
 from safetransfer.envs.settings import HallwaySettings
 from safetransfer.errors import SettingError, UnknownNameError
 
@@ -67,12 +67,16 @@ def find_spec(env_id: str) -> EnvSpec:
     spec = gymnasium.registry.get(name)
     if spec is not None:
         return spec
-    close = difflib.get_close_matches(name, [*gymnasium.registry, *env_names()], n=3)
-    others = [f"{module}{colon}{found}" for found in close if found not in env_names()]
+    close = difflib.get_close_matches(name, [*gymnasium.registry, *course_names()], n=3)
+    others = [f"{module}{colon}{found}" for found in close if found not in course_names()]
     raise UnknownNameError(
         "environment",
         env_id,
-        [*env_names(), *others, "the id of any registered environment: Name-v0 or module:Name-v0"],
+        [
+            *course_names(),
+            *others,
+            "the id of any registered environment: Name-v0 or module:Name-v0",
+        ],
     )
 
 

@@ -18,6 +18,11 @@ def env_names() -> list[str]:
     return [robot + obstacles for robot in robot_names() for obstacles in OBSTACLES]
 
 
+def course_names() -> list[str]:
+    """Short names of all hallways, also of those that are not registered."""
+    return [robot + course for robot in robot_names() for course in COURSES]
+
+
 def env_id(name: str) -> str:
     """Gymnasium's id of a short name: `safetransfer/PointWalls-v0`."""
     parse_env_name(name)
@@ -34,7 +39,7 @@ def parse_env_name(name: str) -> tuple[str, str]:
         for obstacles in COURSES:
             if short == robot + obstacles:
                 return robot, obstacles
-    raise UnknownNameError("environment", name, env_names())
+    raise UnknownNameError("environment", name, course_names())
 
 
 def make_vector(

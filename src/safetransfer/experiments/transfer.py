@@ -24,7 +24,7 @@ from safetransfer.envs.gym_env import episode_steps, has_pictures
 from safetransfer.envs.gym_settings import GymSettings
 from safetransfer.envs.naming import canonical, directory_name, is_hallway, settings_for
 from safetransfer.envs.registration import parse_env_name
-from safetransfer.errors import CheckpointError, SettingError, UnknownNameError
+from safetransfer.errors import CheckpointError, RenderingError, SettingError, UnknownNameError
 from safetransfer.training import checkpoint, logs
 from safetransfer.training.build import check_equal_spaces
 from safetransfer.training.evaluate import EVALUATION_SEED, evaluate_checkpoint
@@ -136,7 +136,10 @@ def run_transfer(
             if stage.done():
                 continue
             say(f"seed {seed}: {stage.title}")
-            stage.run()
+            try:
+                stage.run()
+            except RenderingError as error:  # nothing else needs it; the same command tries again
+                say(f"no film: {error}")
             write_report(out)
     if plan.reference:
         _copy_reference(out, Path(plan.reference), plan)
@@ -334,6 +337,11 @@ def _check_kept(kept: Path, settings: Settings) -> int:
     except KeyError as error:
         raise CheckpointError(f"{kept} is not a training run: it has no {error}") from error
     ours = settings_io.to_dict(settings)
+    if ("id" in theirs["env"]) != ("id" in ours["env"]):  # a hallway, or somebody else's
+        raise SettingError(
+            f"{kept} was trained in another environment than {settings.env.name}; "
+            "--from names the one that it was trained in"
+        )
     different = []
     for section, names in {
         "env": ("action_repeat", "camera", "max_depth", "progress_reward", "cost_key"),

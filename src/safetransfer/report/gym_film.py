@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 from safetransfer.agent.networks import Shapes
 from safetransfer.envs.gym_env import AgentView, has_pictures, make_single
 from safetransfer.envs.gym_settings import GymSettings
-from safetransfer.errors import SettingError
+from safetransfer.errors import RenderingError
 from safetransfer.training.evaluate import Policy, check_shapes
 
 _LARGEST = 480  # pixels of a picture's longer side in the film
@@ -32,13 +32,13 @@ def film_gym(
 ) -> Path:
     """Films `episodes` episodes and returns `out`, which appears only when it is whole.
 
-    Raises SettingError for an environment that has no render mode `rgb_array`, or whose rendering
+    Raises RenderingError for an environment that has no render mode `rgb_array`, or whose rendering
     fails (many need another package, or OpenGL); CheckpointError for an agent of other spaces.
     """
     from safetransfer.report.film import film_writer
 
     if not has_pictures(settings):
-        raise SettingError(f"{settings.id} cannot be filmed: it has no render mode 'rgb_array'")
+        raise RenderingError(f"{settings.id} cannot be filmed: it has no render mode 'rgb_array'")
     env = make_single(settings, render_mode="rgb_array")
     partial = out.with_name(f".{out.stem}.part{out.suffix}")
     try:
@@ -113,10 +113,10 @@ def _rendered(env: AgentView, name: str) -> np.ndarray:
     try:
         frame: Any = env.render()
     except Exception as error:  # whatever an environment's renderer raises
-        raise SettingError(
+        raise RenderingError(
             f"{name}: its rendering failed ({type(error).__name__}: {error})"
         ) from error
     frame = np.asarray(frame) if frame is not None else np.zeros(0)
     if frame.ndim != 3 or frame.shape[2] != 3:
-        raise SettingError(f"{name} cannot be filmed: it gives no pictures of mode 'rgb_array'")
+        raise RenderingError(f"{name} cannot be filmed: it gives no pictures of mode 'rgb_array'")
     return frame.astype(np.uint8)

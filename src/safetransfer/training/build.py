@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import gymnasium as gym
@@ -15,7 +15,7 @@ from safetransfer.envs.gym_settings import GymSettings
 from safetransfer.envs.hallway import HallwayVectorEnv
 from safetransfer.envs.naming import EnvSettings
 from safetransfer.envs.spaces import signature_of, space_differences
-from safetransfer.errors import SettingError
+from safetransfer.errors import CheckpointError, SettingError
 from safetransfer.training.settings import Settings
 
 
@@ -44,6 +44,28 @@ def shapes_of(env: Any) -> Shapes:
         proprio=space["proprio"].shape[0],
         actions=env.single_action_space.shape[0],
     )
+
+
+def shapes_of_checkpoint(payload: Mapping[str, Any]) -> Shapes:
+    """Shapes of what the agent of a checkpoint was trained with; KeyError where it says none."""
+    shapes = payload["shapes"]
+    camera = shapes["camera"]
+    return Shapes(tuple(camera) if camera else None, shapes["proprio"], shapes["actions"])
+
+
+def require_equal_spaces(trained: Shapes, there: Shapes, name: str) -> None:
+    """Raise CheckpointError where an agent's inputs or actions are not those of environment
+    `name`."""
+    if trained != there:
+        raise CheckpointError(
+            f"the agent was trained with {_in_words(trained)}; {name} has {_in_words(there)}. An "
+            "agent moves between environments of equal spaces"
+        )
+
+
+def _in_words(shapes: Shapes) -> str:
+    camera = "no" if shapes.camera is None else "a " + " x ".join(map(str, shapes.camera))
+    return f"{camera} picture, {shapes.proprio} other inputs and {shapes.actions} actions"
 
 
 def check_equal_spaces(settings: Sequence[EnvSettings]) -> None:

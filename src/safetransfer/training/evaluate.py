@@ -17,7 +17,12 @@ from safetransfer.envs.naming import EnvSettings, settings_for
 from safetransfer.errors import CheckpointError, SafeTransferError, SettingError
 from safetransfer.report.statistics import bootstrap_mean
 from safetransfer.training import checkpoint
-from safetransfer.training.build import make_env, shapes_of
+from safetransfer.training.build import (
+    make_env,
+    require_equal_spaces,
+    shapes_of,
+    shapes_of_checkpoint,
+)
 from safetransfer.training.machine import cores
 from safetransfer.training.settings import Settings
 
@@ -59,12 +64,7 @@ def load_policy(path: str | Path) -> Policy:
     payload = checkpoint.load(path)
     try:
         settings = settings_io.from_dict(Settings, payload["settings"])
-        shapes = payload["shapes"]
-        camera = shapes["camera"]
-        agent = Agent(
-            Shapes(tuple(camera) if camera else None, shapes["proprio"], shapes["actions"]),
-            settings.agent,
-        )
+        agent = Agent(shapes_of_checkpoint(payload), settings.agent)
         agent.load_state_dict(payload["agent"], carry="policy")
     except KeyError as error:
         raise CheckpointError(
@@ -99,17 +99,7 @@ def environment_settings(policy: Policy, env_name: str, **changes: Any) -> EnvSe
 
 def check_shapes(policy: Policy, there: Shapes, name: str) -> None:
     """Raise CheckpointError where the agent's inputs or actions are not those of an environment."""
-    trained = policy.actor.networks.shapes
-    if trained != there:
-        raise CheckpointError(
-            f"the agent was trained with {_in_words(trained)}; {name} has {_in_words(there)}. An "
-            "agent moves between environments of equal spaces"
-        )
-
-
-def _in_words(shapes: Shapes) -> str:
-    camera = "no" if shapes.camera is None else "a " + " x ".join(map(str, shapes.camera))
-    return f"{camera} picture, {shapes.proprio} other inputs and {shapes.actions} actions"
+    require_equal_spaces(policy.actor.networks.shapes, there, name)
 
 
 def evaluate(

@@ -99,8 +99,8 @@ def export(agent: str | Path, out: str | Path) -> Path:
     missing = [name for name in ("onnx", "onnxscript") if not importlib.util.find_spec(name)]
     if out.suffix == ".onnx" and missing:
         raise SettingError(
-            f"ONNX needs {' and '.join(missing)}: pip install 'safetransfer[export]', or export to "
-            "a .pt2, which needs PyTorch alone"
+            f"ONNX needs {' and '.join(missing)}: pip install {' '.join(missing)}, or export to a "
+            ".pt2, which needs PyTorch alone"
         )
     policy = load_policy(agent)
     module = ExportedPolicy(policy.actor).eval().requires_grad_(False)

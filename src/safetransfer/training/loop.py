@@ -29,7 +29,14 @@ from safetransfer.errors import CheckpointError, SettingError, TrainingError, Un
 from safetransfer.replay import Chunk, Episode, SequenceReplay
 from safetransfer.replay.sequence_replay import replay_bytes
 from safetransfer.training import checkpoint
-from safetransfer.training.build import choose_device, make_agent, make_env, shapes_of
+from safetransfer.training.build import (
+    choose_device,
+    make_agent,
+    make_env,
+    require_equal_spaces,
+    shapes_of,
+    shapes_of_checkpoint,
+)
 from safetransfer.training.collector import Collector
 from safetransfer.training.logs import RunLog
 from safetransfer.training.machine import describe_machine, memory_gib, versions
@@ -116,6 +123,8 @@ class Run:
         self.begins_anew = False  # goes on with new episodes: the open ones could not be kept
         if saved is None and init is not None:
             start = checkpoint.load(init)
+            if "shapes" in start:
+                require_equal_spaces(shapes_of_checkpoint(start), shapes, settings.env.name)
             self.agent.load_state_dict(_part(start, "agent", init), carry)
             if carry == "replay":
                 if start.get("replay") is None:
