@@ -25,7 +25,7 @@ help:
 
 demo: $(READY)
 	$(BIN)/safetransfer transfer --out demo --agent results/point/seed-2/pretrain \
-		--no-scratch --reference results/point --finetune-epochs 2 --episodes 50
+		--seeds 2 --no-scratch --reference results/point --episodes 50
 
 demo-from-scratch: $(READY)
 	$(BIN)/safetransfer transfer --out demo-from-scratch
