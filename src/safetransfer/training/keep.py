@@ -22,16 +22,16 @@ from safetransfer.training.settings import Settings
 AGENTS = "agents.json"
 PLAN = "transfer.json"
 CONFIG = "config.json"
-STAGES = ("pretrained", "finetuned", "scratch", "unconstrained", "no_feedback")
 _KEPT = ("networks", "normaliser", "q_target", "log_alpha", "multiplier", "updates")
 _KEPT_TO_ACT = ("networks", "normaliser", "updates")
-_STAGES = {  # of a transfer's runs, by the beginning of their names
+_STAGE_OF = {  # of a transfer's runs, by the beginning of their names
     "pretrain": "pretrained",
     "finetune": "finetuned",
     "scratch": "scratch",
     "unconstrained": "unconstrained",
     "no_feedback": "no_feedback",
 }
+STAGES = tuple(_STAGE_OF.values())
 
 
 def keep(source: str | Path, destination: str | Path, stage: str = "pretrained") -> list[Path]:
@@ -64,7 +64,7 @@ def keep(source: str | Path, destination: str | Path, stage: str = "pretrained")
     agents = []
     for run_dir in sorted(p.parent for p in source.glob(f"seed-*/*/{CONFIG}")):
         to = destination / run_dir.relative_to(source)
-        what = _STAGES.get(run_dir.name.partition("-")[0])
+        what = _STAGE_OF.get(run_dir.name.partition("-")[0])
         if what and (run_dir / checkpoint.FILE_NAME).exists():
             _keep_agent(run_dir, to, destination.parent, what, to_act=what != "pretrained")
             agents.append(to)
