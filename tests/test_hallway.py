@@ -315,6 +315,40 @@ def test_start_anywhere_is_clear_and_pays_only_for_its_own_way(robot, course):
     )  # Doggo drops on its feet
 
 
+def test_episodes_that_start_anywhere_may_face_anywhere():
+    env = make(400, obstacles="Empty", start_anywhere=0.5, anywhere_heading=3.0)
+    there = ~env.reset(seed=0)[1]["full_start"]
+    heading = env.batch.bind("qpos")[:, 2]
+    assert np.abs(heading[~there]).max() <= 0.5
+    assert 2.85 < np.abs(heading[there]).max() <= 3.0 and abs(heading[there].mean()) < 0.4
+
+
+def test_training_may_cut_off_an_episode_on_its_back_and_evaluation_does_not():
+    settings = HallwaySettings(robot="Doggo", obstacles="Empty", fallen_steps=5, **TINY)
+    env = HallwayVectorEnv(settings, 3, autoreset_mode="SameStep")
+    env.reset(seed=0)
+    lie = env.get_state()
+    # The first lies on its back, the second on its feet; the third will be set on its feet.
+    for i in (0, 2):
+        lie["simulation"]["qpos"][i, 2:7] = 0.12, 0, 1, 0, 0
+    env.set_state(lie)
+    still = np.zeros(env.action_space.shape)
+    for _ in range(3):
+        assert not env.step(still)[3].any()
+    state = env.get_state()
+    state["simulation"]["qpos"][2] = state["simulation"]["qpos"][1]
+    env.set_state(state)
+    ends = []
+    for _ in range(4):
+        _, reward, terminated, truncated, info = env.step(still)
+        assert np.isfinite(reward).all() and not terminated.any()
+        ends.append(truncated.tolist())
+        if truncated.any():
+            assert info["final_info"]["steps"][0] == 5
+    assert ends == [[False] * 3, [True, False, False], [False] * 3, [False] * 3]
+    assert settings.for_evaluation().fallen_steps == 0
+
+
 @pytest.mark.parametrize("few", [0, 1])
 @pytest.mark.parametrize("course", COURSES)
 def test_courses_may_hold_hardly_anything(course, few):
@@ -483,6 +517,8 @@ def test_bad_actions_are_refused_and_large_ones_clipped():
         ({"length": -1.0}, "length must be greater than 0"),
         ({"max_steps": 0}, "max_steps must be at least 1"),
         ({"start_anywhere": 2.0}, "between 0 and 1"),
+        ({"anywhere_heading": 4.0}, "between 0 and pi"),
+        ({"fallen_steps": -1}, "fallen_steps must be at least 0"),
         ({"walls": 60}, "too close together"),
         ({"obstacles": "Poles", "poles": 500}, "do not fit"),
         ({"mocpa": "x"}, "Did you mean 'mocap'"),

@@ -38,7 +38,8 @@ class HallwayVectorEnv(VectorEnv):
     image's value v stands for max_depth * (v / 255)^2 metres (`camera.decode_depth`).
     Action: float32 (N, A) in [-1, 1]; values beyond are clipped.
     Reward: `progress_reward` (1000) * metres forward / length of the hallway.
-    `terminated` at the finish, `truncated` after `max_steps` control steps.
+    `terminated` at the finish, `truncated` after `max_steps` control steps, or in training after
+    `fallen_steps` on its back.
 
     `info`, arrays over the N hallways:
       "cost" (float64) and "touched" (int, how many obstacles) belong to the step, as the reward
@@ -135,6 +136,7 @@ class HallwayVectorEnv(VectorEnv):
         self._x = np.zeros(n)
         self._steps = np.zeros(n, np.int64)
         self._full_start = np.ones(n, np.bool_)
+        self._on_back = np.zeros(n, np.int64)  # control steps that it has been lying there
         self._touched_now = np.zeros((n, obstacles), np.bool_)
         self._touched_ever = np.zeros((n, obstacles), np.bool_)
         self._first_touches = np.zeros(n, np.int64)
@@ -305,6 +307,16 @@ class HallwayVectorEnv(VectorEnv):
             self._terminated,
             self._truncated,
         )
+        if settings.fallen_steps:
+            self._cut_off_fallen(active)
+
+    def _cut_off_fallen(self, active: np.ndarray) -> None:
+        """Truncate the episodes of robots that lie on their backs and don't get up again."""
+        on_back = self.robot.pose(self._qpos)[1][:, 2, 2] < 0
+        self._on_back[active] += 1
+        self._on_back[active & ~on_back] = 0
+        cut = active & ~self._terminated & (self._on_back >= self.settings.fallen_steps)
+        self._truncated |= cut
 
     def _restart_ended(self, observation: dict[str, np.ndarray], info: dict[str, Any]) -> None:
         """Same-step reset: keep what the ended episodes saw last, and begin the next ones."""
@@ -381,6 +393,7 @@ class HallwayVectorEnv(VectorEnv):
         self.batch.forward(ids)
         self._x[ids] = starts[ids, 0]
         self._steps[ids] = 0
+        self._on_back[ids] = 0
         self._touched_ever[ids] = False
         self._sense()
 
@@ -393,6 +406,8 @@ class HallwayVectorEnv(VectorEnv):
         if self._full_start[i]:
             x = rng.uniform(-settings.start_x, settings.start_x)
             return x, rng.uniform(-settings.start_y, settings.start_y), heading
+        if settings.anywhere_heading is not None:
+            heading = rng.uniform(-settings.anywhere_heading, settings.anywhere_heading)
         half = settings.width / 2 - self.robot.reach - 0.1
         for _ in range(1000):
             x, y = rng.uniform(0.0, settings.length - 1.0), rng.uniform(-half, half)
@@ -458,9 +473,10 @@ class HallwayVectorEnv(VectorEnv):
 
         Raises CheckpointError where the shapes show that it was another kind of environment.
         """
+        lying = {"on_back": np.zeros(self.num_envs, np.int64)}  # what older versions did not note
         for here, there in (
             (self._state, state["simulation"]),
-            (self._episodes(), state["episodes"]),
+            (self._episodes(), lying | dict(state["episodes"])),
         ):
             for name, value in here.items():
                 if value.shape != np.shape(there[name]):
@@ -485,6 +501,7 @@ class HallwayVectorEnv(VectorEnv):
             "x": self._x,
             "steps": self._steps,
             "full_start": self._full_start,
+            "on_back": self._on_back,
             "touched_ever": self._touched_ever,
             "done": self._done,
         }

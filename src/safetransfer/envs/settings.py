@@ -36,6 +36,16 @@ class HallwaySettings:
     start_anywhere: float = _setting(
         0.0, "share of episodes that start anywhere along the hallway (for training only)"
     )
+    anywhere_heading: float | None = _setting(
+        None,
+        "episodes that start anywhere face within this angle of straight ahead, radians (none: "
+        "start_heading)",
+    )
+    fallen_steps: int = _setting(
+        0,
+        "control steps that a robot lies on its back before its episode is truncated (0: it goes "
+        "on; for training only)",
+    )
     start_x: float = _setting(0.5, "start within this distance of the start line, metres")
     start_y: float = _setting(1.0, "start within this distance of the centre line, metres")
     start_heading: float = _setting(0.5, "start within this angle of straight ahead, radians")
@@ -83,7 +93,7 @@ class HallwaySettings:
         for name in ("max_steps", "action_repeat", "camera_width", "camera_height"):
             self._require(name, isinstance(getattr(self, name), int), "a whole number")
             self._require(name, getattr(self, name) >= 1, "at least 1")
-        for name in ("walls", "poles", "people"):
+        for name in ("walls", "poles", "people", "fallen_steps"):
             self._require(name, isinstance(getattr(self, name), int), "a whole number")
             self._require(name, getattr(self, name) >= 0, "at least 0")
         for name in (
@@ -94,6 +104,9 @@ class HallwaySettings:
         for name in ("start_x", "start_y", "start_heading", "wall_jitter", "pole_gap"):
             value = getattr(self, name)
             self._require(name, math.isfinite(value) and value >= 0, "0 or greater")
+        if self.anywhere_heading is not None:
+            within = 0 <= self.anywhere_heading <= math.pi
+            self._require("anywhere_heading", within, "none, or between 0 and pi")
         for name in ("start_anywhere", "wall_variety", "likeness"):
             self._require(name, 0 <= getattr(self, name) <= 1, "between 0 and 1")
         self._require("people_speed", 0.1 <= self.people_speed <= 4, "between 0.1 and 4")
@@ -135,9 +148,9 @@ class HallwaySettings:
         return replace(self, mocap=folder)
 
     def for_evaluation(self) -> HallwaySettings:
-        """The same without what is for training only: every episode from the start line, and
-        among walls as they are, not varied."""
-        return replace(self, start_anywhere=0.0, wall_variety=0.0)
+        """The same without what is for training only: every episode from the start line to its
+        end, and among walls as they are, not varied."""
+        return replace(self, start_anywhere=0.0, wall_variety=0.0, fallen_steps=0)
 
     def kept(self) -> Mapping[str, Any]:
         """How agents.json describes the environment of a kept agent."""
