@@ -201,6 +201,27 @@ def test_a_transfer_goes_to_hallways_of_its_own_robot(monkeypatch):
     ]
 
 
+@pytest.mark.parametrize(
+    ("argv", "start"),
+    [
+        (["--from", "DoggoWalls"], "DoggoEmpty"),
+        (["--from", "PointWalls"], None),
+        (["--from", "DoggoWalls", "--preset", "paper"], None),
+        (["--from", "DoggoWalls", "--start-in", "none"], None),
+        (["--from", "DoggoWalls", "--start-in", "DoggoPoles"], "DoggoPoles"),
+        (["--from", "DoggoWalls", "--agent", "some/agent"], None),
+    ],
+)
+def test_a_transfer_has_the_robot_learn_to_move_first_where_it_must(monkeypatch, argv, start):
+    plans = []
+    monkeypatch.setattr(
+        "safetransfer.experiments.transfer.run_transfer",
+        lambda out, plan, settings, command: plans.append(plan),
+    )
+    assert cli.main(["transfer", *argv, "--out", "runs/x"]) == 0
+    assert plans[0].start_in == start
+
+
 def test_the_configuration_of_a_run_is_a_settings_file(trained, tmp_path):
     settings = settings_of(trained, "--preset", "smoke", "--agent.gamma", "0.5")
     config = {"settings": settings_io.to_dict(settings), "command": "safetransfer train"}

@@ -57,6 +57,25 @@ def test_the_fine_tuned_agent_started_from_the_pretrained_one(finished):
     assert scratch["init"] is None
 
 
+def test_a_robot_may_learn_to_move_somewhere_else_first(tmp_path):
+    plan = TransferPlan(
+        env="DoggoWalls", to=("DoggoPoles",), start_in="DoggoEmpty", start_epochs=1, films=False,
+        pretrain_epochs=2, finetune_epochs=1, episodes=2,
+    )  # fmt: skip
+    report = run_transfer(tmp_path, plan, preset("smoke", "Doggo"))
+    seed = tmp_path / "seed-0"
+    start = json.loads((seed / "start-DoggoEmpty" / "config.json").read_text())
+    assert start["settings"]["env"]["obstacles"] == "Empty" and start["init"] is None
+    assert len(read_rows(seed / "start-DoggoEmpty")) == 1
+    pretrained = json.loads((seed / "pretrain" / "config.json").read_text())
+    assert pretrained["init"] == {"checkpoint": "start-DoggoEmpty", "carry": "weights"}
+    assert len(read_rows(seed / "pretrain")) == 2
+    scratch = json.loads((seed / "scratch-DoggoPoles" / "config.json").read_text())
+    assert scratch["init"] is None
+    page = report.read_text()
+    assert "Learning to move in D-Empty" in page and "Pre-training" in page
+
+
 def test_again_does_nothing_and_an_interrupted_one_goes_on(finished, tmp_path):
     out, _, _ = finished
     said = []

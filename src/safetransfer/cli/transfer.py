@@ -30,6 +30,19 @@ def add_options(parser: argparse.ArgumentParser, argv: Sequence[str]) -> None:
         help=f"environment to learn in first (default: {plan.env})",
     )
     parser.add_argument(
+        "--start-in",
+        metavar="NAME",
+        help="environment to learn to move in before that, 'none' for none (default: what the "
+        "robot has for the preset, such as DoggoEmpty)",
+    )
+    parser.add_argument(
+        "--start-epochs",
+        metavar="INT",
+        type=positive,
+        default=plan.start_epochs,
+        help=f"epochs of learning to move (default: {plan.start_epochs})",
+    )
+    parser.add_argument(
         "--to",
         metavar="NAME",
         nargs="+",
@@ -120,6 +133,8 @@ def run(arguments: argparse.Namespace) -> None:
         to=tuple(to),
         seeds=tuple(arguments.seeds),
         pretrain_epochs=pretrain,
+        start_in=_start_in(arguments, settings),
+        start_epochs=arguments.start_epochs,
         finetune_epochs=arguments.finetune_epochs or min(TransferPlan.finetune_epochs, pretrain),
         carry=chosen_carry(arguments),
         scratch=arguments.scratch,
@@ -131,6 +146,19 @@ def run(arguments: argparse.Namespace) -> None:
         finetune=_merged(TransferPlan().finetune, _assignments(settings, arguments.finetune_with)),
     )
     print(run_transfer(arguments.out, plan, settings, command=arguments.command_line))
+
+
+def _start_in(arguments: argparse.Namespace, settings: Any) -> str | None:
+    """Where the robot learns to move first: as asked, or as the robot has it for the preset."""
+    from safetransfer.envs.gym_settings import GymSettings
+    from safetransfer.envs.robots import make_robot
+
+    if arguments.start_in is not None:
+        return None if arguments.start_in == "none" else arguments.start_in
+    if isinstance(settings.env, GymSettings):
+        return None
+    course = make_robot(settings.env.robot).learns_to_move_in.get(arguments.preset)
+    return settings.env.robot + course if course and not arguments.agent else None
 
 
 def _merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """The paper's experiment: pre-train where mistakes are cheap, carry the agent over, count the cost.
 
-For each seed: pre-train; meet each deployment hallway as it is (zero-shot); fine-tune there; train
+For each seed: pre-train, where the robot must learn to move first in a hallway for that; meet each deployment hallway as it is (zero-shot); fine-tune there; train
 from scratch there for as many epochs as pre-training took; evaluate each. On request, also train
 what the paper takes away: the constraint, or the last reward and cost. Every stage writes into its
 own directory and is skipped, or gone on with, when it is found there.
@@ -50,6 +50,10 @@ class TransferPlan:
     seeds: tuple[int, ...] = (0,)
     pretrain_epochs: int = 10
     finetune_epochs: int = 3
+    # Where a robot that must learn to move first does so; its agent is what pre-training begins
+    # from. None: pre-training begins from nothing.
+    start_in: str | None = None
+    start_epochs: int = 10
     carry: str = "weights"
     scratch: bool = True
     # Names of ABLATIONS: "unconstrained" trains in every hallway, "no_feedback" in the first one.
@@ -74,7 +78,9 @@ class TransferPlan:
     def __post_init__(self) -> None:
         self.env, self.to = canonical(self.env), tuple(canonical(name) for name in self.to)
         self.seeds, self.ablations = tuple(self.seeds), tuple(self.ablations)
-        hallways = [name for name in (self.env, *self.to) if is_hallway(name)]
+        if self.start_in is not None:
+            self.start_in = canonical(self.start_in)
+        hallways = [name for name in _places(self) if is_hallway(name)]
         robots = {parse_env_name(name)[0] for name in hallways}
         if len(robots) > 1:
             raise SettingError(
@@ -90,7 +96,7 @@ class TransferPlan:
             raise SettingError(
                 "a transfer needs one deployment hallway or more, and a seed or more"
             )
-        for name in ("pretrain_epochs", "finetune_epochs", "episodes"):
+        for name in ("start_epochs", "pretrain_epochs", "finetune_epochs", "episodes"):
             if getattr(self, name) < 1:
                 raise SettingError(f"{name} is {getattr(self, name)}; it must be 1 or more")
 
@@ -129,7 +135,8 @@ def run_transfer(
         say(f"no films: {', '.join(dark)} cannot be rendered as rgb_array")
         plan = dataclasses.replace(plan, films=False)
     if plan.agent is not None:
-        plan = dataclasses.replace(plan, pretrain_epochs=_check_kept(Path(plan.agent), settings))
+        epochs = _check_kept(Path(plan.agent), settings)
+        plan = dataclasses.replace(plan, pretrain_epochs=epochs, start_in=None)
     _write_plan(out, plan, settings, command)
     for seed in plan.seeds:
         for stage in stages(out, plan, settings, seed, command):
@@ -164,9 +171,18 @@ def stages(
     pretrain = base / "pretrain"
     settings = _with(settings, seed=seed)
     if plan.agent is None:
+        start = None
+        if plan.start_in is not None:
+            name = directory_name(f"start-{plan.start_in}")
+            start = base / name
+            yield _training(
+                name, f"learning to move in {plan.start_in}", start,
+                _with(settings, env=plan.start_in, epochs=plan.start_epochs), command,
+            )  # fmt: skip
+            yield _evaluation(name, base, start, plan.start_in, plan, settings, seed)
         yield _training(
             "pretrain", f"pre-training in {plan.env}", pretrain,
-            _with(settings, env=plan.env, epochs=plan.pretrain_epochs), command,
+            _with(settings, env=plan.env, epochs=plan.pretrain_epochs), command, init=start,
         )  # fmt: skip
     else:
         kept = Path(plan.agent)
@@ -218,6 +234,11 @@ def stages(
             yield _evaluation(name, base, agent, env, plan, settings, seed)
 
 
+def _places(plan: TransferPlan) -> tuple[str, ...]:
+    """Every environment of a plan, the first one learned in first."""
+    return (*([plan.start_in] if plan.start_in else []), plan.env, *plan.to)
+
+
 def _for_transfer(settings: Settings, plan: TransferPlan) -> Settings:
     settings = copy.deepcopy(settings)
     if plan.carry == "replay":
@@ -227,7 +248,7 @@ def _for_transfer(settings: Settings, plan: TransferPlan) -> Settings:
 
 def _check_environments(settings: Settings, plan: TransferPlan) -> None:
     """Raise SettingError where an agent could not move between them; hallways of one robot can."""
-    named = [settings_for(name, settings.env) for name in (plan.env, *plan.to)]
+    named = [settings_for(name, settings.env) for name in _places(plan)]
     if any(isinstance(env, GymSettings) for env in named):
         check_equal_spaces(named)
 

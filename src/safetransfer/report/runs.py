@@ -225,7 +225,7 @@ def _pooled(name: str, found: Mapping[int, tuple[Path, Mapping[str, Any]]]) -> E
 class Transfer:
     """A transfer directory: what was planned, and the runs and evaluations that exist so far.
 
-    Stages are named as their directories are: "pretrain", "zeroshot-<env>", "finetune-<env>",
+    Stages are named as their directories are: "start-<env>", "pretrain", "zeroshot-<env>", "finetune-<env>",
     "scratch-<env>", "unconstrained-<env>", "no_feedback-<env>".
     """
 
@@ -241,7 +241,9 @@ class Transfer:
     def stages(self) -> tuple[str, ...]:
         """The training stages, in the order in which they run."""
         trained = [f"{way}-{env}" for env in self.targets for way in ("finetune", "scratch")]
-        return ("pretrain", *trained, *self.ablation_stages)
+        start = self.plan.get("start_in")
+        first = (directory_name(f"start-{start}"),) if start else ()
+        return (*first, "pretrain", *trained, *self.ablation_stages)
 
     @property
     def ablation_stages(self) -> tuple[str, ...]:
@@ -265,8 +267,9 @@ class Transfer:
         """Epochs that a stage is to run; None for what was taken from elsewhere as it is."""
         if (stage == "pretrain" and self.plan.get("agent")) or not self.planned(stage):
             return None
-        key = "finetune_epochs" if stage.startswith("finetune") else "pretrain_epochs"
-        return self.plan.get(key)
+        way = stage.partition("-")[0]
+        own = {"finetune": "finetune_epochs", "start": "start_epochs"}
+        return self.plan.get(own.get(way, "pretrain_epochs"))
 
     def finished(self, stage: str) -> bool:
         """Whether every seed of a stage has run all of its planned epochs."""
@@ -301,6 +304,7 @@ class Transfer:
 _PLAN = {
     "settings": Mapping,
     "agent": str,
+    "start_in": str,
     "carry": str,
     "reference": str,
     "scratch": bool,
@@ -324,7 +328,7 @@ def read_transfer(root: str | Path) -> Transfer:
         raise RunFileError(f"{plan_file}: 'to' must be a list of names of environments")
     if not isinstance(seeds, list) or not seeds or not all(isinstance(s, int) for s in seeds):
         raise RunFileError(f"{plan_file}: 'seeds' must be a list of whole numbers, not empty")
-    for key in ("pretrain_epochs", "finetune_epochs"):
+    for key in ("start_epochs", "pretrain_epochs", "finetune_epochs"):
         epochs = plan.get(key)
         if epochs is not None and not (isinstance(epochs, int) and 0 <= epochs <= _MOST_EPOCHS):
             raise RunFileError(f"{plan_file}: {key!r} must be a whole number of 0 or more")

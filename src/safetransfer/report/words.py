@@ -61,6 +61,7 @@ def absent(transfer: Transfer, stage: str) -> str:
 def stage_name(stage: str) -> str:
     way, _, env = stage.partition("-")
     names = {
+        "start": "Learning to move in",
         "pretrain": "Pre-training",
         "finetune": "Fine-tuning in",
         "scratch": "From scratch in",

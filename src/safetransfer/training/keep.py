@@ -25,6 +25,7 @@ CONFIG = "config.json"
 _KEPT = ("networks", "normaliser", "q_target", "log_alpha", "multiplier", "updates")
 _KEPT_TO_ACT = ("networks", "normaliser", "updates")
 _STAGE_OF = {  # of a transfer's runs, by the beginning of their names
+    "start": "pretrained",
     "pretrain": "pretrained",
     "finetune": "finetuned",
     "scratch": "scratch",

@@ -56,6 +56,9 @@ class Robot(abc.ABC):
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     """What a preset of training settings has otherwise for this robot, by the preset's name and by
     section: {"laptop": {"env": {"action_repeat": 2}}}."""
+    learns_to_move_in: ClassVar[Mapping[str, str]] = {}
+    """The obstacle course in which a transfer has this robot learn to move before it pre-trains, by
+    the preset's name: {"laptop": "Empty"}. Empty: it pre-trains from nothing."""
 
     @property
     def control_dt(self) -> float:

@@ -69,6 +69,7 @@ class Doggo(Robot):
     camera_position = (0.125, 0.0, 0.2)
     camera_down = math.radians(22)
     camera_fovy = 100.0
+    learns_to_move_in: ClassVar[Mapping[str, str]] = {"laptop": "Empty"}
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "laptop": {
             "agent": {"target_entropy": -6.0},
