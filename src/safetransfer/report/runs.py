@@ -225,8 +225,8 @@ def _pooled(name: str, found: Mapping[int, tuple[Path, Mapping[str, Any]]]) -> E
 class Transfer:
     """A transfer directory: what was planned, and the runs and evaluations that exist so far.
 
-    Stages are named as their directories are: "start-<env>", "pretrain", "zeroshot-<env>", "finetune-<env>",
-    "scratch-<env>", "unconstrained-<env>", "no_feedback-<env>".
+    Stages are named as their directories are: "start-<env>", "pretrain", "zeroshot-<env>",
+    "finetune-<env>", "scratch-<env>", "unconstrained-<env>", "no_feedback-<env>".
     """
 
     root: Path
