@@ -1,9 +1,10 @@
 """The paper's experiment: pre-train where mistakes are cheap, carry the agent over, count the cost.
 
 For each seed: pre-train, after learning to move where a robot must learn that first; meet each
-deployment hallway as it is (zero-shot); fine-tune there; train from scratch there for as many epochs as pre-training took; evaluate each. On request, also train
-what the paper takes away: the constraint, or the last reward and cost. Every stage writes into its
-own directory and is skipped, or gone on with, when it is found there.
+deployment hallway as it is (zero-shot); fine-tune there; train from scratch there for as many
+epochs as pre-training took; evaluate each. On request, also train what the paper takes away: the
+constraint, or the last reward and cost. Every stage writes into its own directory and is skipped,
+or gone on with, when it is found there.
 """
 
 from __future__ import annotations
