@@ -244,3 +244,18 @@ def test_learning_rates_fall_linearly_to_their_end():
     assert rates == pytest.approx([2.4e-4, 6e-4])
     agent.anneal(2.0)
     assert agent.policy_optimiser.param_groups[0]["lr"] == pytest.approx(2e-4)
+
+
+def test_the_entropy_that_alpha_is_tuned_towards_falls_over_the_run():
+    agent = agent_of(target_entropy=-1.0, target_entropy_end=-5.0)
+    assert agent.target_entropy == -1.0
+    agent.anneal(0.25)
+    assert agent.target_entropy == pytest.approx(-2.0)
+    agent.anneal(3.0)
+    assert agent.target_entropy == -5.0
+    # The policy's entropy lies between these two: alpha rises at first, and falls at the end.
+    for share, falls in ((0.0, False), (1.0, True)):
+        agent = agent_of(target_entropy=50.0, target_entropy_end=-50.0, alpha=0.5)
+        agent.anneal(share)
+        assert -50 < agent.update(batch_of())["entropy"] < 50
+        assert (agent.alpha < 0.5) is falls

@@ -133,6 +133,7 @@ class Agent:
         self.log_alpha = torch.tensor(float(np.log(settings.alpha)), device=self.device)
         self.log_alpha.requires_grad_(settings.tune_alpha)
         self.multiplier = Multiplier(settings)
+        self.target_entropy = self._target_entropy(0.0)
         self.generator = torch.Generator(device=self.device).manual_seed(seed)
         self.updates = 0
         self._groups()
@@ -155,14 +156,22 @@ class Agent:
         self.alpha_optimiser = torch.optim.Adam([self.log_alpha], lr=s.lr_alpha)
 
     def anneal(self, share: float) -> None:
-        """Set the networks' learning rates as they are after `share` (0 to 1) of the run."""
-        s = self.settings
-        left = 1.0 - (1.0 - s.lr_end) * min(max(share, 0.0), 1.0)
+        """Set the networks' learning rates, and the entropy to tune alpha towards, as they are after
+        `share` (0 to 1) of the run."""
+        s, share = self.settings, min(max(share, 0.0), 1.0)
+        self.target_entropy = self._target_entropy(share)
+        left = 1.0 - (1.0 - s.lr_end) * share
         self.critic_optimiser.param_groups[0]["lr"] = s.lr_encoder * left
         self.critic_optimiser.param_groups[1]["lr"] = s.lr * left
         policy = self.policy_optimiser.param_groups  # the heads, and the policy's own encoder
         for group, lr in zip(policy, (s.lr, s.lr_encoder), strict=False):
             group["lr"] = lr * left
+
+    def _target_entropy(self, share: float) -> float:
+        s = self.settings
+        first = -float(self.shapes.actions) if s.target_entropy is None else s.target_entropy
+        last = first if s.target_entropy_end is None else s.target_entropy_end
+        return first + (last - first) * share
 
     @property
     def alpha(self) -> float:
@@ -249,8 +258,8 @@ class Agent:
         self.policy_optimiser.step()
 
         if s.tune_alpha:
-            target = -float(self.shapes.actions) if s.target_entropy is None else s.target_entropy
-            self.log_alpha.grad = torch.tensor(alpha * (entropy - target), device=self.device)
+            excess = entropy - self.target_entropy
+            self.log_alpha.grad = torch.tensor(alpha * excess, device=self.device)
             self.alpha_optimiser.step()
             with torch.no_grad():
                 self.log_alpha.clamp_(-12.0, 3.0)

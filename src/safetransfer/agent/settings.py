@@ -42,6 +42,9 @@ class AgentSettings:
     tune_alpha: bool = _f(True, "tune alpha towards target_entropy (fixed at alpha otherwise)")
     alpha: float = _f(0.1, "entropy coefficient, or its first value when it is tuned")
     target_entropy: float | None = _f(None, "nats; None: minus the number of actions")
+    target_entropy_end: float | None = _f(
+        None, "target_entropy at the run's end, to which it falls linearly (None: constant)"
+    )
 
     # Constraint
     constraint: Literal["on", "off"] = _f("on", "'off' trains SAC for reward alone (figures 6, 7)")

@@ -55,6 +55,8 @@ class TransferPlan:
     # from. None: pre-training begins from nothing.
     start_in: str | None = None
     start_epochs: int = 10
+    # Settings that differ there: the agent is to go on exploring afterwards.
+    start: dict[str, Any] = field(default_factory=lambda: {"agent": {"target_entropy_end": None}})
     carry: str = "weights"
     scratch: bool = True
     # Names of ABLATIONS: "unconstrained" trains in every hallway, "no_feedback" in the first one.
@@ -176,9 +178,10 @@ def stages(
         if plan.start_in is not None:
             name = directory_name(f"start-{plan.start_in}")
             start = base / name
+            moving = settings_io.updated(settings, plan.start)
             yield _training(
                 name, f"learning to move in {plan.start_in}", start,
-                _with(settings, env=plan.start_in, epochs=plan.start_epochs), command,
+                _with(moving, env=plan.start_in, epochs=plan.start_epochs), command,
             )  # fmt: skip
             yield _evaluation(name, base, start, plan.start_in, plan, settings, seed)
         yield _training(

@@ -80,6 +80,7 @@ class Doggo(Robot):
                 "gamma_cost": 0.99,
                 "alpha": 0.01,
                 "target_entropy": -6.0,
+                "target_entropy_end": -20.0,
                 "constraint_warmup": 6000,
             },
             "train": {"epochs": 40, "num_envs": 32, "decisions_per_update": 64.0},
