@@ -156,8 +156,8 @@ class Agent:
         self.alpha_optimiser = torch.optim.Adam([self.log_alpha], lr=s.lr_alpha)
 
     def anneal(self, share: float) -> None:
-        """Set the networks' learning rates, and the entropy to tune alpha towards, as they are after
-        `share` (0 to 1) of the run."""
+        """Set the learning rates, and the entropy that alpha is tuned towards, to what they are
+        after `share` (0 to 1) of the run."""
         s, share = self.settings, min(max(share, 0.0), 1.0)
         self.target_entropy = self._target_entropy(share)
         left = 1.0 - (1.0 - s.lr_end) * share
