@@ -46,6 +46,12 @@ class AgentSettings:
         None, "target_entropy at the run's end, to which it falls linearly (None: constant)"
     )
 
+    act_by: Literal["mode", "sample"] = _f(
+        "mode",
+        "how the trained agent acts in evaluations and films: by its policy's most likely action, "
+        "or by samples as in training",
+    )
+
     # Constraint
     constraint: Literal["on", "off"] = _f("on", "'off' trains SAC for reward alone (figures 6, 7)")
     constraint_warmup: int = _f(0, "updates before the constraint acts on policy and multiplier")

@@ -52,6 +52,23 @@ def chosen_mocap(arguments: argparse.Namespace, setting: str | None = None) -> s
     return str(folder)
 
 
+def add_act_by(parser: argparse._ActionsContainer) -> None:
+    parser.add_argument(
+        "--act-by",
+        metavar="{mode,sample}",
+        help="act by the policy's most likely action, or by samples as in training (default: the "
+        "agent's own agent.act_by)",
+    )
+
+
+def chosen_deterministic(arguments: argparse.Namespace) -> bool | None:
+    """Whether to act by the mode; None: as the agent has it. Raises UnknownNameError."""
+    ways = {"mode": True, "sample": False, None: None}
+    if arguments.act_by not in ways:
+        raise UnknownNameError("value of --act-by", arguments.act_by, ("mode", "sample"))
+    return ways[arguments.act_by]
+
+
 def add_carry(parser: argparse.ArgumentParser, default: str) -> None:
     parser.add_argument(
         "--carry",

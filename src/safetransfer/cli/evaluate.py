@@ -6,7 +6,13 @@ import argparse
 from collections.abc import Sequence
 from typing import Any
 
-from safetransfer.cli.arguments import add_mocap, chosen_mocap, positive
+from safetransfer.cli.arguments import (
+    add_act_by,
+    add_mocap,
+    chosen_deterministic,
+    chosen_mocap,
+    positive,
+)
 from safetransfer.cli.output import add_json, measure_and_print
 from safetransfer.cli.settings_flags import add_env_settings, env_changes
 
@@ -32,6 +38,7 @@ def add_options(parser: argparse.ArgumentParser, argv: Sequence[str]) -> None:
         type=int,
         help="seed of the hallways (default: one that no training uses)",
     )
+    add_act_by(parser)
     parser.add_argument(
         "--keep",
         action="store_true",
@@ -55,7 +62,13 @@ def run(arguments: argparse.Namespace) -> None:
 
         seed = EVALUATION_SEED if arguments.seed is None else arguments.seed
         result = evaluate_checkpoint(
-            arguments.agent, arguments.env, arguments.episodes, seed, mocap=clips, changes=changes
+            arguments.agent,
+            arguments.env,
+            arguments.episodes,
+            seed,
+            deterministic=chosen_deterministic(arguments),
+            mocap=clips,
+            changes=changes,
         )
         if arguments.keep:
             print(keep_evaluation(arguments.agent, result))

@@ -5,7 +5,13 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from safetransfer.cli.arguments import add_mocap, chosen_mocap, positive
+from safetransfer.cli.arguments import (
+    add_act_by,
+    add_mocap,
+    chosen_deterministic,
+    chosen_mocap,
+    positive,
+)
 from safetransfer.cli.settings_flags import env_changes
 from safetransfer.errors import SettingError
 
@@ -36,6 +42,7 @@ def add_options(parser: argparse.ArgumentParser, argv: Sequence[str]) -> None:
         "--episodes", metavar="INT", type=positive, default=1, help="episodes to film (default: 1)"
     )
     parser.add_argument("--seed", metavar="INT", type=int, default=0, help="seed (default: 0)")
+    add_act_by(parser)
     add_mocap(parser)
 
 
@@ -59,5 +66,6 @@ def run(arguments: argparse.Namespace) -> None:
         episodes=arguments.episodes,
         seed=arguments.seed,
         mocap=clips,
+        deterministic=chosen_deterministic(arguments),
     )
     print(path)

@@ -43,7 +43,7 @@ def film(
     *,
     mocap: str | None = None,
     speed: float = 2.0,
-    deterministic: bool = True,
+    deterministic: bool | None = None,
 ) -> Path:
     """Films a kept agent in a hallway, and returns `out`, an .mp4 or a .gif by its suffix.
 
@@ -55,7 +55,7 @@ def film(
         seed: of the hallway and, where it is not deterministic, of the policy.
         mocap: folder of clips that people move by; None: built-in motions.
         speed: seconds of the hallway in a second of the film.
-        deterministic: act by the mean of the policy.
+        deterministic: act by the policy's mode, or by samples; None: as `agent.act_by` says.
 
     The film appears under its name only when it is whole. Raises UnknownNameError for a view or an
     environment, SettingError for another suffix, CheckpointError for an agent that cannot be read
@@ -69,6 +69,8 @@ def film(
     if episodes < 1 or not speed > 0:
         raise SettingError("a film needs one episode or more, and a speed above 0")
     policy, settings = _agent_there(agent_path, env_name, mocap)
+    if deterministic is None:
+        deterministic = policy.deterministic
     if isinstance(settings, GymSettings):
         from safetransfer.report.gym_film import film_gym
 

@@ -40,13 +40,14 @@ def watch_live(
     """
     launch = _launcher()
     env, policy = open_hallway(agent_path, env_name, mocap)
+    rng = None if policy.deterministic else np.random.default_rng(seed)
     try:
         model = _painted(env.model)
         data = mujoco.MjData(model)
         with launch(model, data) as handle:
             _aim(handle.cam, model)
             for episode in range(episodes):
-                for moment in play(env, policy, seed if episode == 0 else None, None):
+                for moment in play(env, policy, seed if episode == 0 else None, rng):
                     began = time.perf_counter()
                     if not handle.is_running():
                         return

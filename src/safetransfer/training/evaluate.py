@@ -40,16 +40,26 @@ class Policy:
         """Hidden states at the start of n episodes, (n, hidden)."""
         return self.actor.initial_carry(n)
 
+    @property
+    def deterministic(self) -> bool:
+        """Whether it acts by its mode where nothing else is asked for."""
+        return self.settings.agent.act_by == "mode"
+
     def act(
         self,
         obs: Mapping[str, np.ndarray],
         last_reward: np.ndarray,
         last_cost: np.ndarray,
         carry: np.ndarray,
-        deterministic: bool = True,
+        deterministic: bool | None = None,
         rng: np.random.Generator | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Actions (n, A) in [-1, 1] and the next carry; see `Actor.act`."""
+        """Actions (n, A) in [-1, 1] and the next carry; see `Actor.act`.
+
+        `deterministic`: by the policy's mode; None: as `agent.act_by` says.
+        """
+        if deterministic is None:
+            deterministic = self.deterministic
         if not deterministic and rng is None:
             raise SettingError("a stochastic policy needs an rng")
         return self.actor.act(obs, last_reward, last_cost, carry, None if deterministic else rng)
@@ -109,9 +119,11 @@ def evaluate(
     seed: int = EVALUATION_SEED,
     num_envs: int = 25,
     threads: int = 1,
-    deterministic: bool = True,
+    deterministic: bool | None = None,
 ) -> dict[str, list[float]]:
     """Run `episodes` episodes; lists of "return", "cost" and "length" (environment steps).
+
+    `deterministic`: act by the policy's mode, or by samples; None: as `agent.act_by` says.
 
     Each of the environments contributes a number of episodes fixed beforehand: taking whichever
     end first would favour short ones.
@@ -169,12 +181,13 @@ def evaluate_checkpoint(
     episodes: int = 100,
     seed: int = EVALUATION_SEED,
     *,
-    deterministic: bool = True,
+    deterministic: bool | None = None,
     mocap: str | None = None,
     threads: int | None = None,
     changes: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Evaluate a kept agent in an environment; `summary` with every episode beside it.
+    """Evaluate a kept agent in an environment; `summary` with every episode beside it, and how it
+    acted.
 
     `mocap` is the folder of clips that people move by; `threads` (default: all cores) step the
     hallways, with the same result for any number. `changes` are settings of the environment that
@@ -182,6 +195,8 @@ def evaluate_checkpoint(
     """
     torch.set_num_threads(1)
     policy = load_policy(path)
+    if deterministic is None:
+        deterministic = policy.deterministic
     # The clips are this machine's, wherever the agent was trained.
     env_settings = environment_settings(policy, env_name, mocap=mocap, **(changes or {}))
     per_episode = evaluate(
@@ -196,6 +211,7 @@ def evaluate_checkpoint(
         "per_episode": per_episode,
         "seed": seed,
         "agent": Path(path).name,
+        "act_by": "mode" if deterministic else "sample",
         "mocap": describe_people(env_settings),
     }
 
