@@ -27,7 +27,7 @@ from safetransfer.agent.agent import CARRY, MUST_BE_FINITE, Batch
 from safetransfer.agent.networks import Shapes
 from safetransfer.errors import CheckpointError, SettingError, TrainingError, UnknownNameError
 from safetransfer.replay import Chunk, Episode, SequenceReplay
-from safetransfer.replay.sequence_replay import replay_bytes
+from safetransfer.replay.memory import check_memory
 from safetransfer.training import checkpoint
 from safetransfer.training.build import (
     choose_device,
@@ -110,6 +110,7 @@ class Run:
             settings.agent.hidden,
             settings.agent.horizon,
             t.replay_stride,
+            t.replay_compact,
         )
         self.rng = np.random.default_rng(np.random.SeedSequence([t.seed, 2]))
         # The collector acts with a copy, on the CPU, that the updates do not touch meanwhile.
@@ -214,13 +215,9 @@ class Run:
                 f"train.learning_starts {t.learning_starts} is too few for one sequence of "
                 f"agent.horizon {a.horizon} in each of {t.num_envs} hallways: {least} or more"
             )
-        needed = replay_bytes(shapes, t.replay_size, a.hidden, t.replay_stride) / 2**30
-        memory = memory_gib()
-        if memory is not None and needed > 0.9 * memory:
-            raise SettingError(
-                f"train.replay_size {t.replay_size} needs {needed:.1f} GiB of memory for frames "
-                f"and hidden states; this machine has {memory:.1f} GiB. Choose a smaller one"
-            )
+        check_memory(
+            shapes, t.replay_size, a.hidden, t.replay_stride, t.replay_compact, memory_gib()
+        )
 
     def save(self) -> None:
         """Write the checkpoint; a failed write leaves the last one whole."""
