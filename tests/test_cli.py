@@ -135,7 +135,7 @@ def test_the_overview_needs_no_heavy_imports():
         (["evaluate", "x", "--env", "PointPole"], ["PointPoles"]),
         (["evaluate", "x", "--env", "PointPoles", "--episodes", "0"], ["0 is not 1 or more"]),
         (["evaluate", "/no/agent", "--env", "PointPoles"], ["no checkpoint at /no/agent"]),
-        (["bench", "everything"], ["camera, env, learner, train"]),
+        (["bench", "everything"], ["camera, collector, env, learner, peer, train"]),
         (["watch", "x", "--env", "PointPoles", "--out", "a.avi"], [".mp4", ".gif"]),
         (["mocap", "upload", "x"], ["download"]),
     ],
