@@ -43,6 +43,9 @@ class TrainSettings:
     device: Literal["auto", "cpu", "cuda"] = _f(
         "auto", "where the agent lives; 'auto': a GPU if any"
     )
+    actor_device: Literal["auto", "cpu", "cuda"] = _f(
+        "auto", "where the policy acts while experience is collected; 'auto': where the agent lives"
+    )
     checkpoint_minutes: float = _f(1.0, "time between checkpoints (also one at each run's end)")
     checkpoint_replay: bool = _f(False, "write the replay into checkpoints: exact, but large")
     tensorboard: bool = _f(True, "write TensorBoard event files")
