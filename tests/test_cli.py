@@ -137,7 +137,7 @@ def test_the_overview_needs_no_heavy_imports():
         (["evaluate", "/no/agent", "--env", "PointPoles"], ["no checkpoint at /no/agent"]),
         (["evaluate", "x", "--env", "PointPoles", "--act-by", "luck"], ["mode, sample"]),
         (["watch", "x", "--env", "PointPoles", "--out", "a.mp4", "--act-by", "mod"], ["'mode'"]),
-        (["bench", "everything"], ["camera, env, learner, train"]),
+        (["bench", "everything"], ["camera, collector, env, learner, peer, train"]),
         (["watch", "x", "--env", "PointPoles", "--out", "a.avi"], [".mp4", ".gif"]),
         (["mocap", "upload", "x"], ["download"]),
     ],

@@ -8,13 +8,10 @@ import mujoco
 import numpy as np
 import pytest
 
-from safetransfer.agent.agent import Agent
 from safetransfer.envs.camera import decode_depth
 from safetransfer.envs.hallway import HallwayVectorEnv
 from safetransfer.envs.robots import Doggo
 from safetransfer.envs.settings import HallwaySettings
-from safetransfer.training.build import shapes_of
-from safetransfer.training.settings import preset
 
 TINY = {"camera_width": 6, "camera_height": 5}
 DRIVEN = [
@@ -356,7 +353,7 @@ def test_a_person_is_touched_once():
     assert steps_in_touch > cost.sum() > 3
 
 
-# --- places, presets, the paper's network --------------------------------------------------------
+# --- places, presets -----------------------------------------------------------------------------
 
 
 def test_poles_leave_room_for_it_and_thirty_find_places():
@@ -370,18 +367,3 @@ def test_poles_leave_room_for_it_and_thirty_find_places():
     for places in env.course.places:
         distance = np.linalg.norm(places[:, None] - places, axis=-1)[np.triu_indices(30, 1)]
         assert distance.min() >= 2 * 0.15 + Doggo.width + 0.3
-
-
-def test_the_papers_network_has_table_2s_parameters():
-    env = HallwayVectorEnv(HallwaySettings(robot="Doggo"))
-    agent = Agent(shapes_of(env), preset("paper", "Doggo").agent)
-    assert sum(p.numel() for p in agent.networks.gru.parameters()) == 433_152
-    printed = {name: f"{n:.1e}".replace("e+0", "e") for name, n in agent.parameter_counts().items()}
-    assert printed == {
-        "Vision CNN": "1.4e5",
-        "CNN Embedding": "1.3e5",
-        "RNN (GRU)": "4.3e5",
-        "Policy MLP": "3.5e5",
-        "Q MLP": "3.5e5",
-        "Total": "2.1e6",
-    }

@@ -87,3 +87,10 @@ def test_log_density_gradient_by_finite_differences():
     noise = torch.randn(3, 2, dtype=torch.float64)
     parameters = torch.randn(3, 4, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(lambda p: distribution.sample(p, noise), (parameters,))
+
+
+def test_the_action_alone_is_the_sample_s():
+    generator = torch.Generator().manual_seed(0)
+    parameters, noise = (torch.randn(50, n, generator=generator) for n in (6, 3))
+    action, _ = distribution.sample(parameters, noise)
+    assert torch.equal(distribution.action(parameters, noise), action)

@@ -353,6 +353,17 @@ def add_flags(parser: argparse.ArgumentParser, settings: Any, prefix: str = "") 
         )
 
 
+def add_alias(parser: argparse.ArgumentParser, flag: str, name: str) -> None:
+    """Adds a shorter ``flag`` for the setting ``name`` (dotted)."""
+    parser.add_argument(
+        flag,
+        dest=f"{_FLAG}{name}",
+        default=argparse.SUPPRESS,
+        metavar=name.rpartition(".")[2].upper(),
+        help=f"the same as --{name}",
+    )
+
+
 def apply_flags(settings: T, arguments: argparse.Namespace) -> T:
     """``settings`` with the flags that were given; raises UnknownNameError and SettingError."""
     return updated(settings, parse_changes(settings, given_flags(arguments)))

@@ -40,6 +40,10 @@ class Batch:
     terminated: Tensor  # (T, B) bool
     valid: Tensor  # (T, B) bool, transitions of the sequence's first episode
 
+    def tensors(self) -> list[Tensor]:
+        """All of them."""
+        return [*self.obs.values(), *(getattr(self, f.name) for f in fields(self)[1:])]
+
     def to(self, device: torch.device) -> Batch:
         """The same batch on another device."""
 
@@ -63,7 +67,7 @@ class Actor(nn.Module):
         """Hidden states at an episode's start, (n, hidden)."""
         return np.zeros((n, self.hidden), np.float32)
 
-    @torch.no_grad()
+    @torch.inference_mode()
     def act(
         self,
         obs: Mapping[str, np.ndarray],
@@ -98,7 +102,7 @@ class Actor(nn.Module):
         else:
             shape = (parameters.shape[0], parameters.shape[1] // 2)
             noise = torch.from_numpy(rng.standard_normal(shape, dtype=np.float32)).to(device)
-            action, _ = distribution.sample(parameters, noise)
+            action = distribution.action(parameters, noise)
         return action.cpu().numpy(), h.cpu().numpy()
 
 
@@ -183,13 +187,16 @@ class Agent:
         s = self.settings
         return s.constraint == "on" and self.updates >= s.constraint_warmup
 
-    def update(self, batch: Batch, measured_cost: float | None = None) -> dict[str, float]:
+    def update(
+        self, batch: Batch, measured_cost: float | None = None, noise: Tensor | None = None
+    ) -> dict[str, float]:
         """One step of every part of Algorithm 1.
 
         Args:
             batch: sequences from the replay.
             measured_cost: cost per environment step of recent experience, which drives the
                 multiplier when ``multiplier_signal == "measured"``; None leaves it as it is.
+            noise: (T + 1, B, A), unit normal, that makes the policy's actions; None draws it.
 
         Returns:
             Scalars by name. Where one of MUST_BE_FINITE is not, nothing has been changed, and the
@@ -202,13 +209,13 @@ class Agent:
         z, z_policy, _ = n.state(obs, feedback, batch.carry)
 
         # a' ~ pi, used both as the next action of the backups and in the policy's own loss
-        noise = torch.randn(
-            (*z.shape[:2], self.shapes.actions), generator=self.generator, device=self.device
-        )
+        if noise is None:
+            shape = (*z.shape[:2], self.shapes.actions)
+            noise = torch.randn(shape, generator=self.generator, device=self.device)
         a_pi, log_pi = distribution.sample(
             n.policy(z_policy.flatten(0, 1))[0].unflatten(0, z.shape[:2]), noise
         )
-        alpha, beta = self.alpha, self.multiplier.value
+        alpha, beta = self.log_alpha.detach().exp(), self.multiplier.value
 
         # Q1, Q2: entropy-regularised backup; Qc: cost backup (with c where the paper prints r)
         with torch.no_grad():
@@ -238,28 +245,28 @@ class Agent:
         for parameter, gradient in zip(self._policy_parameters, policy_gradients, strict=True):
             parameter.grad = gradient
         norm_pi = nn.utils.clip_grad_norm_(self._policy_parameters, s.max_grad_norm, foreach=True)
-        losses = {
-            "loss_q": float(loss_q.detach()),
-            "loss_qc": float(loss_qc.detach()),
-            "loss_pi": float(loss_pi.detach()),
-        }
-        entropy = -float(masked_mean(log_pi[:-1].detach(), valid))
-        metrics = losses | {
-            "q": float(masked_mean(q[0].detach(), valid)),
-            "qc": float(masked_mean(q[2].detach(), valid)),
-            "entropy": entropy,
+        scalars = {
+            "loss_q": loss_q,
+            "loss_qc": loss_qc,
+            "loss_pi": loss_pi,
+            "q": masked_mean(q[0], valid),
+            "qc": masked_mean(q[2], valid),
+            "entropy": -masked_mean(log_pi[:-1], valid),
             "alpha": alpha,
-            "grad_norm": float(norm),
-            "grad_norm_pi": float(norm_pi),
+            "grad_norm": norm,
+            "grad_norm_pi": norm_pi,
         }
+        # One transfer: each would have the CPU wait for a GPU.
+        values = torch.stack([x.detach() for x in scalars.values()]).tolist()
+        metrics: dict[str, float] = dict(zip(scalars, values, strict=True))
         if not all(np.isfinite(metrics[name]) for name in MUST_BE_FINITE):
             return metrics  # nothing has been changed: the weights are still good
         self.critic_optimiser.step()
         self.policy_optimiser.step()
 
         if s.tune_alpha:
-            excess = entropy - self.target_entropy
-            self.log_alpha.grad = torch.tensor(alpha * excess, device=self.device)
+            slope = metrics["alpha"] * (metrics["entropy"] - self.target_entropy)
+            self.log_alpha.grad = torch.tensor(slope, device=self.device)
             self.alpha_optimiser.step()
             with torch.no_grad():
                 self.log_alpha.clamp_(-12.0, 3.0)

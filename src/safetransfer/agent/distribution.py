@@ -30,6 +30,12 @@ def sample(parameters: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
     return torch.tanh(u), log_prob.sum(-1)
 
 
+def action(parameters: Tensor, noise: Tensor) -> Tensor:
+    """The action of `sample`, without the log density that only learning needs."""
+    mean, log_std = mean_and_log_std(parameters)
+    return torch.tanh(mean + log_std.exp() * noise)
+
+
 def mode(parameters: Tensor) -> Tensor:
     """The action at the Gaussian's mean, (..., A)."""
     return torch.tanh(mean_and_log_std(parameters)[0])

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from mujoco.batch import Batch
 
+from safetransfer.benchmarks.spy import Spy
 from safetransfer.envs.hallway import HallwayVectorEnv
 from safetransfer.envs.registration import env_names, parse_env_name
 from safetransfer.envs.settings import HallwaySettings
@@ -96,7 +97,7 @@ class _Bare:
     def record(self, actions: np.ndarray) -> None:
         """Run the environment and keep the states before each of its steps."""
         self.records = []
-        self.env.batch = _Spy(self.batch, before={"step": self._keep})
+        self.env.batch = Spy(self.batch, before={"step": self._keep})
         _drive(self.env, actions)
         self.env.batch = self.batch
 
@@ -122,42 +123,6 @@ class _Bare:
         return seconds
 
 
-class _Spy:
-    """An object with some of its methods watched: a hook before them, or their time summed up."""
-
-    def __init__(
-        self,
-        target: Any,
-        before: dict[str, Callable[[], None]] | None = None,
-        timed: dict[str, str] | None = None,
-        seconds: dict[str, float] | None = None,
-    ):
-        self._target, self._before = target, before or {}
-        self._timed, self._seconds = timed or {}, seconds if seconds is not None else {}
-
-    def __getattr__(self, name: str) -> Any:
-        attribute = getattr(self._target, name)
-        if name in self._before:
-
-            def hooked(*args: Any, **kwargs: Any) -> Any:
-                self._before[name]()
-                return attribute(*args, **kwargs)
-
-            return hooked
-        if name in self._timed:
-
-            def timed(*args: Any, **kwargs: Any) -> Any:
-                start = time.perf_counter()
-                try:
-                    return attribute(*args, **kwargs)
-                finally:
-                    part = self._timed[name]
-                    self._seconds[part] = self._seconds.get(part, 0.0) + time.perf_counter() - start
-
-            return timed
-        return attribute
-
-
 def _parts(
     env: HallwayVectorEnv, rng: np.random.Generator, windows: int, steps: int
 ) -> dict[str, float]:
@@ -172,7 +137,7 @@ def _parts(
     for _ in range(windows):
         seconds: dict[str, float] = {}
         for name, methods in watched.items():
-            setattr(env, name, _Spy(kept[name], timed=methods, seconds=seconds))
+            setattr(env, name, Spy(kept[name], timed=methods, seconds=seconds))
         total = _drive(env, _actions(env, rng, steps))
         for name, target in kept.items():
             setattr(env, name, target)

@@ -30,6 +30,7 @@ def add_settings(
         help="JSON or TOML file of settings that go over the preset's, such as a run's config.json",
     )
     add_mocap(parser)
+    settings_io.add_alias(parser, "--device", "train.device")
     peek = Parser(prog=parser.prog, add_help=False, allow_abbrev=False)
     peek.add_argument("--preset", default="laptop")
     peek.add_argument("--config")

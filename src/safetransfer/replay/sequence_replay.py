@@ -1,8 +1,11 @@
 """A ring of experience per environment, one copy of each frame, sampled as sequences.
 
-An episode of T transitions takes T + 1 slots: the last holds the state that it ended in, which the
-critics bootstrap from when the episode was cut off by time. Hidden states are kept for every
-`stride`-th slot only, and sequences start at those: a 256-wide state is a tenth of a frame.
+A slot is a state: its observation, and the reward and cost that were given on the way into it,
+which the agent sees there as its last ones. A transition is two slots in a row, so it needs no
+reward, cost or end of its own: they stand in the slot that it led to. An episode of T transitions
+takes T + 1 slots: the last holds the state that it ended in, which the critics bootstrap from when
+the episode was cut off by time. Hidden states are kept for every `stride`-th slot only, and
+sequences start at those: a 256-wide state is a tenth of a frame or more.
 """
 
 from __future__ import annotations
@@ -16,16 +19,15 @@ import torch
 from safetransfer.agent.agent import Batch
 from safetransfer.agent.networks import Shapes
 from safetransfer.errors import SettingError
+from safetransfer.replay import fixed_point
 from safetransfer.replay.chunk import Chunk
+from safetransfer.replay.memory import replay_bytes
 
-_EMPTY, _TRANSITION, _FINAL = 0, 1, 2
+__all__ = ["SequenceReplay", "replay_bytes"]
 
-
-def replay_bytes(shapes: Shapes, capacity: int, hidden: int, stride: int) -> int:
-    """Memory that a replay of `capacity` slots takes, in bytes."""
-    frame = int(np.prod(shapes.camera)) if shapes.camera else 0
-    slot = frame + 4 * (shapes.proprio + shapes.actions + 4) + 2
-    return capacity * slot + (capacity // stride) * 4 * hidden
+# What a slot is: nothing yet, a state in which an action was taken, the last state of an episode
+# that was cut off, that of one that terminated.
+_EMPTY, _TRANSITION, _FINAL, _TERMINAL = 0, 1, 2, 3
 
 
 class SequenceReplay:
@@ -39,6 +41,7 @@ class SequenceReplay:
         hidden: int,
         horizon: int,
         stride: int = 4,
+        compact: bool = False,
     ):
         """
         Args:
@@ -48,6 +51,8 @@ class SequenceReplay:
             hidden: width of the stored hidden states.
             horizon: T, transitions in a sampled sequence.
             stride: slots between stored hidden states.
+            compact: keep actions and hidden states, both within [-1, 1], in 16 bits
+                (`fixed_point`) in place of 32.
 
         Raises:
             SettingError: a ring cannot hold two sequences.
@@ -61,17 +66,15 @@ class SequenceReplay:
         self.shapes, self.num_envs, self.size = shapes, num_envs, per_env
         self.horizon, self.stride = horizon, stride
         n, m = num_envs, per_env
+        number = np.int16 if compact else np.float32
         self.obs: dict[str, np.ndarray] = {"proprio": np.zeros((n, m, shapes.proprio), np.float32)}
         if shapes.camera:
             self.obs["camera"] = np.zeros((n, m, *shapes.camera), np.uint8)
         self.last_reward = np.zeros((n, m), np.float32)
         self.last_cost = np.zeros((n, m), np.float32)
-        self.action = np.zeros((n, m, shapes.actions), np.float32)
-        self.reward = np.zeros((n, m), np.float32)
-        self.cost = np.zeros((n, m), np.float32)
-        self.terminated = np.zeros((n, m), bool)
+        self.action = np.zeros((n, m, shapes.actions), number)
         self.kind = np.zeros((n, m), np.uint8)
-        self.hidden = np.zeros((n, m // stride, hidden), np.float32)
+        self.hidden = np.zeros((n, m // stride, hidden), number)
         self.head = np.zeros(n, np.int64)  # slots ever written, per ring
 
     @property
@@ -83,48 +86,63 @@ class SequenceReplay:
         """Slots that hold something."""
         return int(np.minimum(self.head, self.size).sum())
 
-    def _write(self, envs: np.ndarray, obs: Mapping[str, np.ndarray], **values: Any) -> np.ndarray:
-        slot = self.head[envs] % self.size
-        for name, array in self.obs.items():
-            array[envs, slot] = obs[name]
-        for name, value in values.items():
-            getattr(self, name)[envs, slot] = value
-        self.head[envs] += 1
-        return slot
+    def add(self, chunk: Chunk, first_ring: int = 0) -> None:
+        """Append a chunk's decisions, each environment's to its own ring, from `first_ring` on.
 
-    def add(self, chunk: Chunk) -> None:
-        """Append a chunk's decisions, each environment's to its own ring."""
-        everyone = np.arange(self.num_envs)
-        for k in range(chunk.reward.shape[0]):
-            slot = self._write(
-                everyone,
-                {name: value[k] for name, value in chunk.obs.items()},
-                last_reward=chunk.last_reward[k],
-                last_cost=chunk.last_cost[k],
-                action=chunk.action[k],
-                reward=chunk.reward[k],
-                cost=chunk.cost[k],
-                terminated=chunk.terminated[k],
-                kind=_TRANSITION,
+        Its last rewards and costs must be those of the decisions before, as a collector's are:
+        those of the newest decision are known to the replay only with the next chunk.
+        """
+        whole = self.size // 2  # of a longer one the beginning could not be told from the end
+        for begin in range(0, chunk.reward.shape[0], whole):
+            self._add(chunk, slice(begin, begin + whole), first_ring)
+
+    def _add(self, chunk: Chunk, steps: slice, first_ring: int) -> None:
+        """Append decisions `steps` of a chunk: their slots first, then all arrays at once."""
+        done = chunk.done[steps]
+        k, n = done.shape
+        ring = first_ring + np.arange(n)
+        ends_before = np.cumsum(done, axis=0) - done  # last states take a slot each
+        slot = (self.head[ring] + np.arange(k)[:, None] + ends_before) % self.size  # (K, N)
+        self._write(
+            np.broadcast_to(ring, (k, n)),
+            slot,
+            {name: value[steps] for name, value in chunk.obs.items()},
+            last_reward=chunk.last_reward[steps],
+            last_cost=chunk.last_cost[steps],
+            action=chunk.action[steps],
+            kind=_TRANSITION,
+        )
+        row, env = np.nonzero(slot % self.stride == 0)
+        hidden = fixed_point.as_type(chunk.hidden[steps][row, env], self.hidden.dtype)
+        self.hidden[ring[env], slot[row, env] // self.stride] = hidden
+        row, env = np.nonzero(done)
+        if len(row):
+            finals = [f for f in chunk.final_obs[steps] if f]
+            self._write(
+                ring[env],
+                (slot[row, env] + 1) % self.size,
+                {name: np.concatenate([f[name] for f in finals]) for name in self.obs},
+                last_reward=chunk.reward[steps][row, env],
+                last_cost=chunk.cost[steps][row, env],
+                action=np.zeros((len(row), self.shapes.actions), np.float32),
+                kind=np.where(chunk.terminated[steps][row, env], _TERMINAL, _FINAL),
             )
-            stored = np.nonzero(slot % self.stride == 0)[0]
-            self.hidden[stored, slot[stored] // self.stride] = chunk.hidden[k, stored]
-            ended = np.nonzero(chunk.done[k])[0]
-            if len(ended):
-                self._write(
-                    ended,
-                    chunk.final_obs[k],
-                    last_reward=chunk.reward[k, ended],
-                    last_cost=chunk.cost[k, ended],
-                    action=0.0,
-                    reward=0.0,
-                    cost=0.0,
-                    terminated=False,
-                    kind=_FINAL,
-                )
+        self.head[ring] += k + done.sum(axis=0)
 
-    def sample(self, batch_size: int, rng: np.random.Generator) -> Batch:
+    def _write(
+        self, ring: np.ndarray, slot: np.ndarray, obs: Mapping[str, np.ndarray], **values: Any
+    ) -> None:
+        for name, array in self.obs.items():
+            array[ring, slot] = obs[name]
+        values["action"] = fixed_point.as_type(values["action"], self.action.dtype)
+        for name, value in values.items():
+            getattr(self, name)[ring, slot] = value
+
+    def sample(self, batch_size: int, rng: np.random.Generator, pinned: bool = False) -> Batch:
         """`batch_size` sequences whose starts are uniform over the stored transitions' grid.
+
+        Each frame is copied once, out of its ring into the batch. With `pinned` the batch lies in
+        memory that a GPU can fetch from while everything goes on.
 
         Raises:
             SettingError: nothing long enough is stored yet.
@@ -144,42 +162,56 @@ class SequenceReplay:
             envs = np.concatenate([envs, env[good][:need]])
             starts = np.concatenate([starts, start[good][:need]])
         slots = (starts + np.arange(self.horizon + 1)[:, None]) % self.size  # (T + 1, B)
-        steps = slots[:-1]
-        valid = np.logical_and.accumulate(self.kind[envs, steps] == _TRANSITION, axis=0)
+        return self._batch(envs, slots, pinned)
+
+    def _batch(self, envs: np.ndarray, slots: np.ndarray, pinned: bool) -> Batch:
+        """The sequences in slots (T + 1, B) of rings envs (B,)."""
+
+        def tensor(array: np.ndarray) -> torch.Tensor:
+            own = torch.from_numpy(array)
+            return own.pin_memory() if pinned else own
 
         def take(array: np.ndarray, index: np.ndarray) -> torch.Tensor:
-            return torch.from_numpy(array[envs, index])
+            rows = array.reshape(-1, *array.shape[2:])
+            at = envs * array.shape[1] + index
+            if array.dtype == np.int16:
+                return tensor(fixed_point.decode(rows[at]))
+            kind = torch.from_numpy(rows[:0]).dtype
+            out = torch.empty((*at.shape, *rows.shape[1:]), dtype=kind, pin_memory=pinned)
+            # Of the modes, "clip" is the one that writes straight into `out`.
+            np.take(rows, at, axis=0, out=out.numpy(), mode="clip")
+            return out
 
+        here, there = slots[:-1], slots[1:]  # a transition leads from one to the other
+        valid = np.logical_and.accumulate(self.kind[envs, here] == _TRANSITION, axis=0)
         return Batch(
             obs={name: take(array, slots) for name, array in self.obs.items()},
             last_reward=take(self.last_reward, slots),
             last_cost=take(self.last_cost, slots),
             carry=take(self.hidden, slots[0] // self.stride),
-            action=take(self.action, steps),
-            reward=take(self.reward, steps),
-            cost=take(self.cost, steps),
-            terminated=take(self.terminated, steps),
-            valid=torch.from_numpy(valid),
+            action=take(self.action, here),
+            reward=take(self.last_reward, there),
+            cost=take(self.last_cost, there),
+            terminated=tensor(self.kind[envs, there] == _TERMINAL),
+            valid=tensor(valid),
         )
 
     def _arrays(self) -> dict[str, np.ndarray]:
-        names = (
-            "last_reward", "last_cost", "action", "reward", "cost", "terminated", "kind", "hidden",
-            "head",
-        )  # fmt: skip
+        names = ("last_reward", "last_cost", "action", "kind", "hidden", "head")
         return {name: getattr(self, name) for name in names}
 
     def close_episodes(self) -> None:
         """End the episodes that were open when the contents were stored: what is added next is of
         others. Each ring's newest slot becomes a last state, at the price of its transition."""
-        self.kind[np.arange(self.num_envs), (self.head - 1) % self.size] = _FINAL
+        newest = np.arange(self.num_envs), (self.head - 1) % self.size
+        self.kind[newest] = np.where(self.kind[newest] == _TERMINAL, _TERMINAL, _FINAL)
 
     def state_dict(self) -> dict[str, Any]:
         """All arrays (not copied): save them before the next `add`."""
         return {"obs": dict(self.obs), **self._arrays()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take over the contents of a replay of the same shape.
+        """Take over the contents of a replay of the same shape, compact or not.
 
         Raises:
             SettingError: it was of another shape.
@@ -192,4 +224,7 @@ class SequenceReplay:
                         f"run's has {array.shape}: num_envs, replay_size and observations must be "
                         "equal"
                     )
-                array[...] = kept[name]
+                array[...] = fixed_point.as_type(kept[name], array.dtype)
+        if "terminated" in state:  # of an earlier version, where it stood in the transition's slot
+            ring, slot = np.nonzero(state["terminated"])
+            self.kind[ring, (slot + 1) % self.size] = _TERMINAL

@@ -102,10 +102,10 @@ def make_agent(settings: Settings, shapes: Shapes, device: torch.device) -> Agen
     )
 
 
-def choose_device(name: str) -> torch.device:
+def choose_device(name: str, setting: str = "train.device") -> torch.device:
     """'auto' is a GPU where there is one; SettingError where a GPU is asked for and absent."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if name == "cuda" and not torch.cuda.is_available():
-        raise SettingError("train.device is 'cuda', but PyTorch finds no GPU; use 'auto' or 'cpu'")
+        raise SettingError(f"{setting} is 'cuda', but PyTorch finds no GPU; use 'auto' or 'cpu'")
     return torch.device(name)

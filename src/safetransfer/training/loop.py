@@ -27,8 +27,9 @@ from safetransfer.agent.agent import CARRY, MUST_BE_FINITE, Batch
 from safetransfer.agent.networks import Shapes
 from safetransfer.errors import CheckpointError, SettingError, TrainingError, UnknownNameError
 from safetransfer.replay import Chunk, Episode, SequenceReplay
-from safetransfer.replay.sequence_replay import replay_bytes
+from safetransfer.replay.memory import check_memory
 from safetransfer.training import checkpoint
+from safetransfer.training.batches import batches
 from safetransfer.training.build import (
     choose_device,
     make_agent,
@@ -38,12 +39,18 @@ from safetransfer.training.build import (
     shapes_of_checkpoint,
 )
 from safetransfer.training.collector import Collector
+from safetransfer.training.devices import acting_stream, choose_actor_device
 from safetransfer.training.logs import RunLog
 from safetransfer.training.machine import describe_machine, memory_gib, versions
 from safetransfer.training.progress import Progress
 from safetransfer.training.settings import Settings
 
 CONFIG = "config.json"
+_HOW = (
+    "train.epochs", "train.threads", "train.checkpoint", "train.tensorboard", "train.device",
+    "train.actor_device",
+)  # fmt: skip
+"""Settings that may change when a run goes on."""
 
 
 def train(
@@ -110,10 +117,12 @@ class Run:
             settings.agent.hidden,
             settings.agent.horizon,
             t.replay_stride,
+            t.replay_compact,
         )
         self.rng = np.random.default_rng(np.random.SeedSequence([t.seed, 2]))
-        # The collector acts with a copy, on the CPU, that the updates do not touch meanwhile.
-        self.actor = copy.deepcopy(self.agent.actor).cpu().requires_grad_(False)
+        # The collector acts with a copy that the updates do not touch meanwhile.
+        self.actor = copy.deepcopy(self.agent.actor).requires_grad_(False)
+        self.actor.to(choose_actor_device(t.actor_device, device))
         self.counters: dict[str, Any] = {
             "epoch": 0, "env_steps": 0, "decisions": 0, "episodes": 0, "cost_total": 0.0,
             "wall_s": 0.0, "credit": 0.0,
@@ -157,11 +166,7 @@ class Run:
             for name in self.settings.env.indifferent:
                 now["env"][name] = before.get("env", {}).get(name)
             different = [
-                line
-                for line in settings_io.differences(before, now)
-                if not line.startswith(
-                    ("train.epochs", "train.threads", "train.checkpoint", "train.tensorboard")
-                )
+                line for line in settings_io.differences(before, now) if not line.startswith(_HOW)
             ]
             if different:
                 raise SettingError(
@@ -214,13 +219,9 @@ class Run:
                 f"train.learning_starts {t.learning_starts} is too few for one sequence of "
                 f"agent.horizon {a.horizon} in each of {t.num_envs} hallways: {least} or more"
             )
-        needed = replay_bytes(shapes, t.replay_size, a.hidden, t.replay_stride) / 2**30
-        memory = memory_gib()
-        if memory is not None and needed > 0.9 * memory:
-            raise SettingError(
-                f"train.replay_size {t.replay_size} needs {needed:.1f} GiB of memory for frames "
-                f"and hidden states; this machine has {memory:.1f} GiB. Choose a smaller one"
-            )
+        check_memory(
+            shapes, t.replay_size, a.hidden, t.replay_stride, t.replay_compact, memory_gib()
+        )
 
     def save(self) -> None:
         """Write the checkpoint; a failed write leaves the last one whole."""
@@ -339,8 +340,9 @@ class Run:
             future = workers.submit(self._collect) if t.threads > 1 else _done(self._collect())
             learn_started = time.perf_counter()
             agent.anneal(agent.updates / (t.epochs * t.epoch_updates))
-            for _ in range(due):
-                self._update(meter)
+            size = self.settings.agent.batch_size
+            for batch in batches(self.replay, size, due, self.rng, agent.device):
+                self._update(batch, meter)
             learned = time.perf_counter()
             chunk, collect_s = future.result()
             joined = time.perf_counter()
@@ -363,7 +365,8 @@ class Run:
 
     def _collect(self) -> tuple[Chunk, float]:
         started = time.perf_counter()
-        chunk = self.collector.collect(self.settings.train.collect_decisions)
+        with acting_stream(self.actor):
+            chunk = self.collector.collect(self.settings.train.collect_decisions)
         return chunk, time.perf_counter() - started
 
     def _take_in(self, chunk: Chunk, meter: _Meter) -> None:
@@ -391,9 +394,8 @@ class Run:
         steps = sum(n for _, n in self.recent_cost)
         return sum(c for c, _ in self.recent_cost) / steps if steps else None
 
-    def _update(self, meter: _Meter) -> None:
-        batch = self.replay.sample(self.settings.agent.batch_size, self.rng)
-        metrics = self.agent.update(batch.to(self.agent.device), self.measured_cost)
+    def _update(self, batch: Batch, meter: _Meter) -> None:
+        metrics = self.agent.update(batch, self.measured_cost)
         if not all(np.isfinite(metrics[name]) for name in MUST_BE_FINITE):
             self._stop_on_nan(batch, metrics)
         meter.add(metrics)

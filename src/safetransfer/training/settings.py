@@ -32,10 +32,19 @@ class TrainSettings:
     learning_starts: int = _f(4000, "decisions collected before the first update")
     replay_size: int = _f(500_000, "decisions held by the replay")
     replay_stride: int = _f(4, "decisions between stored hidden states")
+    replay_compact: bool = _f(
+        False, "keep actions and hidden states in 16 bits, with an error of at most 1 / 65,534"
+    )
     cost_window: int = _f(20_000, "environment steps over which the multiplier's cost is measured")
+    actor_backlog: int = _f(
+        100_000, "decisions that an actor of a cluster keeps until a checkpoint has them"
+    )
     threads: int = _f(2, "1: collect and learn in turn; 2 or more: overlap them")
     device: Literal["auto", "cpu", "cuda"] = _f(
         "auto", "where the agent lives; 'auto': a GPU if any"
+    )
+    actor_device: Literal["auto", "cpu", "cuda"] = _f(
+        "auto", "where the policy acts while experience is collected; 'auto': where the agent lives"
     )
     checkpoint_minutes: float = _f(1.0, "time between checkpoints (also one at each run's end)")
     checkpoint_replay: bool = _f(False, "write the replay into checkpoints: exact, but large")
@@ -44,7 +53,7 @@ class TrainSettings:
     def __post_init__(self) -> None:
         for name in (
             "epochs", "epoch_updates", "num_envs", "collect_decisions", "replay_size",
-            "replay_stride", "cost_window", "threads", "learning_starts",
+            "replay_stride", "cost_window", "threads", "learning_starts", "actor_backlog",
         ):  # fmt: skip
             if getattr(self, name) < 1:
                 raise SettingError(f"train.{name} is {getattr(self, name)}; it must be 1 or more")
@@ -102,7 +111,13 @@ def paper() -> Settings:
         horizon=30,
     )
     train = TrainSettings(
-        epochs=100, epoch_updates=4000, replay_size=2_000_000, replay_stride=30, num_envs=60
+        epochs=100,
+        epoch_updates=4000,
+        num_envs=60,  # on one machine, 60 hallways stand for the 60 actors
+        replay_size=2_000_000,
+        replay_stride=30,
+        replay_compact=True,
+        actor_backlog=100_000,
     )
     return Settings(agent=agent, train=train)
 
