@@ -92,9 +92,9 @@ class SequenceReplay:
         self.head[envs] += 1
         return slot
 
-    def add(self, chunk: Chunk) -> None:
-        """Append a chunk's decisions, each environment's to its own ring."""
-        everyone = np.arange(self.num_envs)
+    def add(self, chunk: Chunk, first_ring: int = 0) -> None:
+        """Append a chunk's decisions, each environment's to its own ring, from `first_ring` on."""
+        everyone = first_ring + np.arange(chunk.reward.shape[1])
         for k in range(chunk.reward.shape[0]):
             slot = self._write(
                 everyone,
@@ -108,11 +108,11 @@ class SequenceReplay:
                 kind=_TRANSITION,
             )
             stored = np.nonzero(slot % self.stride == 0)[0]
-            self.hidden[stored, slot[stored] // self.stride] = chunk.hidden[k, stored]
+            self.hidden[everyone[stored], slot[stored] // self.stride] = chunk.hidden[k, stored]
             ended = np.nonzero(chunk.done[k])[0]
             if len(ended):
                 self._write(
-                    ended,
+                    everyone[ended],
                     chunk.final_obs[k],
                     last_reward=chunk.reward[k, ended],
                     last_cost=chunk.cost[k, ended],
@@ -132,11 +132,15 @@ class SequenceReplay:
         envs = np.empty(0, np.int64)
         starts = np.empty(0, np.int64)
         usable = np.minimum(self.head, self.size) - (self.horizon + 1)
-        if not (usable >= self.stride).all():
+        if not (usable >= self.stride).any():
             raise SettingError("the replay holds too little; raise train.learning_starts")
+        share = self._shares(usable)
         while len(starts) < batch_size:
             need = batch_size - len(starts)
-            env = rng.integers(self.num_envs, size=2 * need)
+            if share is None:
+                env = rng.integers(self.num_envs, size=2 * need)
+            else:
+                env = rng.choice(self.num_envs, size=2 * need, p=share)
             oldest = self.head[env] - np.minimum(self.head[env], self.size)
             start = oldest + (rng.random(2 * need) * (usable[env] + 1)).astype(np.int64)
             start -= start % self.stride  # a ring's length is a multiple of stride
@@ -162,6 +166,17 @@ class SequenceReplay:
             valid=torch.from_numpy(valid),
         )
 
+    def _shares(self, usable: np.ndarray) -> np.ndarray | None:
+        """Chance of each ring, (N,), in proportion to what it holds; None where all are as good as
+        alike. Rings of one collector always are: only last states of episodes, at most one to a
+        decision, tell their lengths apart. Those of several actors may not be."""
+        filled = np.minimum(self.head, self.size)
+        if (usable >= self.stride).all() and 2 * filled.min() >= filled.max():
+            return None
+        weight = np.where(usable >= self.stride, usable, 0)
+        share: np.ndarray = weight / weight.sum()
+        return share
+
     def _arrays(self) -> dict[str, np.ndarray]:
         names = (
             "last_reward", "last_cost", "action", "reward", "cost", "terminated", "kind", "hidden",
@@ -169,10 +184,13 @@ class SequenceReplay:
         )  # fmt: skip
         return {name: getattr(self, name) for name in names}
 
-    def close_episodes(self) -> None:
+    def close_episodes(self, rings: np.ndarray | None = None) -> None:
         """End the episodes that were open when the contents were stored: what is added next is of
-        others. Each ring's newest slot becomes a last state, at the price of its transition."""
-        self.kind[np.arange(self.num_envs), (self.head - 1) % self.size] = _FINAL
+        others. Each ring's newest slot becomes a last state, at the price of its transition.
+        `rings` (M,): only in these."""
+        rings = np.arange(self.num_envs) if rings is None else rings
+        rings = rings[self.head[rings] > 0]
+        self.kind[rings, (self.head[rings] - 1) % self.size] = _FINAL
 
     def state_dict(self) -> dict[str, Any]:
         """All arrays (not copied): save them before the next `add`."""

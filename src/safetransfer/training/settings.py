@@ -33,6 +33,9 @@ class TrainSettings:
     replay_size: int = _f(500_000, "decisions held by the replay")
     replay_stride: int = _f(4, "decisions between stored hidden states")
     cost_window: int = _f(20_000, "environment steps over which the multiplier's cost is measured")
+    actor_backlog: int = _f(
+        100_000, "decisions that an actor of a cluster keeps until a checkpoint has them"
+    )
     threads: int = _f(2, "1: collect and learn in turn; 2 or more: overlap them")
     device: Literal["auto", "cpu", "cuda"] = _f(
         "auto", "where the agent lives; 'auto': a GPU if any"
@@ -44,7 +47,7 @@ class TrainSettings:
     def __post_init__(self) -> None:
         for name in (
             "epochs", "epoch_updates", "num_envs", "collect_decisions", "replay_size",
-            "replay_stride", "cost_window", "threads", "learning_starts",
+            "replay_stride", "cost_window", "threads", "learning_starts", "actor_backlog",
         ):  # fmt: skip
             if getattr(self, name) < 1:
                 raise SettingError(f"train.{name} is {getattr(self, name)}; it must be 1 or more")
