@@ -136,8 +136,8 @@ def test_an_interrupt_within_an_epoch_loses_nothing_of_it(tmp_path, monkeypatch)
     train(settings, tmp_path / "whole")
     update = Run._update
 
-    def interrupted(self, meter):
-        update(self, meter)
+    def interrupted(self, batch, meter):
+        update(self, batch, meter)
         if self.agent.updates == 14:  # of 10 in an epoch
             os.kill(os.getpid(), signal.SIGTERM)
 
