@@ -45,8 +45,10 @@ format: $(READY)
 bench: $(READY)
 	$(BIN)/safetransfer bench camera --json
 	$(BIN)/safetransfer bench env --json
+	$(BIN)/safetransfer bench collector --json
 	$(BIN)/safetransfer bench learner --json
 	$(BIN)/safetransfer bench train --json
+	$(BIN)/safetransfer bench peer --json
 
 docs: $(READY)
 	$(BIN)/mkdocs build

@@ -1,5 +1,6 @@
 """The memory that the replay says it needs is what it takes; beyond the machine's it is refused."""
 
+import os
 import re
 import tracemalloc
 from pathlib import Path
@@ -12,7 +13,8 @@ from safetransfer.agent.networks import Shapes
 from safetransfer.errors import SettingError
 from safetransfer.replay import Chunk, SequenceReplay
 from safetransfer.replay.memory import check_memory, replay_bytes, replay_parts
-from safetransfer.training import learner, loop
+from safetransfer.training import machine
+from safetransfer.training.loop import train
 from safetransfer.training.settings import preset
 
 POINT, DOGGO = Shapes((50, 50, 1), 12, 2), Shapes((50, 50, 1), 48, 12)
@@ -101,12 +103,14 @@ def test_sampling_copies_frames_once():
 
 
 def test_beyond_memory_the_run_is_refused_and_told_what_needs_how_much(tmp_path, monkeypatch):
-    monkeypatch.setattr(learner, "memory_gib", lambda: 4.0)
+    of_4_gib = {"SC_PAGE_SIZE": 4096, "SC_PHYS_PAGES": 2**20}
+    real = os.sysconf
+    monkeypatch.setattr(machine.os, "sysconf", lambda name: of_4_gib.get(name) or real(name))
     settings = settings_io.updated(
         preset("paper", "Doggo"), {"train": {"replay_compact": False, "device": "cpu"}}
     )
     with pytest.raises(SettingError) as error:
-        loop.train(settings, tmp_path / "run")
+        train(settings, tmp_path / "run")
     message = str(error.value)
     total = float(re.search(r"needs (\d+\.\d+) GiB", message)[1])
     parts = {
