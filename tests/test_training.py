@@ -58,6 +58,22 @@ def test_a_minute_of_training_doubles_the_return_in_an_empty_hallway(tmp_path):
     assert after > 150 and after > 2 * before
 
 
+def test_an_agent_is_evaluated_by_mode_or_by_samples_as_it_says_or_as_asked(tmp_path):
+    lists = {}
+    for way in ("mode", "sample"):
+        settings = smoke(agent__act_by=way, train__epochs=1, train__epoch_updates=1)
+        train(settings, tmp_path / way)
+        for asked in (None, True, False):
+            result = evaluate_checkpoint(tmp_path / way, "PointWalls", 3, deterministic=asked)
+            lists[way, asked] = result["per_episode"]["return"]
+            expected = way if asked is None else {True: "mode", False: "sample"}[asked]
+            assert result["act_by"] == expected
+    # The weights are the same: how they are asked to act makes all of the difference.
+    assert lists["mode", None] == lists["mode", True] == lists["sample", True]
+    assert lists["sample", None] == lists["sample", False] == lists["mode", False]
+    assert lists["mode", None] != lists["sample", None]
+
+
 def test_one_seed_gives_one_log_at_any_number_of_threads(tmp_path):
     logs = []
     for name, threads in (("a", 1), ("b", 1), ("c", 2)):
@@ -136,8 +152,8 @@ def test_an_interrupt_within_an_epoch_loses_nothing_of_it(tmp_path, monkeypatch)
     train(settings, tmp_path / "whole")
     update = Run._update
 
-    def interrupted(self, batch, meter):
-        update(self, batch, meter)
+    def interrupted(self, *batch_and_meter):
+        update(self, *batch_and_meter)
         if self.agent.updates == 14:  # of 10 in an epoch
             os.kill(os.getpid(), signal.SIGTERM)
 
