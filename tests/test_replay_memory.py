@@ -12,7 +12,7 @@ from safetransfer.agent.networks import Shapes
 from safetransfer.errors import SettingError
 from safetransfer.replay import Chunk, SequenceReplay
 from safetransfer.replay.memory import check_memory, replay_bytes, replay_parts
-from safetransfer.training import loop
+from safetransfer.training import learner, loop
 from safetransfer.training.settings import preset
 
 POINT, DOGGO = Shapes((50, 50, 1), 12, 2), Shapes((50, 50, 1), 48, 12)
@@ -101,7 +101,7 @@ def test_sampling_copies_frames_once():
 
 
 def test_beyond_memory_the_run_is_refused_and_told_what_needs_how_much(tmp_path, monkeypatch):
-    monkeypatch.setattr(loop, "memory_gib", lambda: 4.0)
+    monkeypatch.setattr(learner, "memory_gib", lambda: 4.0)
     settings = settings_io.updated(
         preset("paper", "Doggo"), {"train": {"replay_compact": False, "device": "cpu"}}
     )

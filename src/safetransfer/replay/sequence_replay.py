@@ -150,11 +150,15 @@ class SequenceReplay:
         envs = np.empty(0, np.int64)
         starts = np.empty(0, np.int64)
         usable = np.minimum(self.head, self.size) - (self.horizon + 1)
-        if not (usable >= self.stride).all():
+        if not (usable >= self.stride).any():
             raise SettingError("the replay holds too little; raise train.learning_starts")
+        share = self._shares(usable)
         while len(starts) < batch_size:
             need = batch_size - len(starts)
-            env = rng.integers(self.num_envs, size=2 * need)
+            if share is None:
+                env = rng.integers(self.num_envs, size=2 * need)
+            else:
+                env = rng.choice(self.num_envs, size=2 * need, p=share)
             oldest = self.head[env] - np.minimum(self.head[env], self.size)
             start = oldest + (rng.random(2 * need) * (usable[env] + 1)).astype(np.int64)
             start -= start % self.stride  # a ring's length is a multiple of stride
@@ -163,6 +167,17 @@ class SequenceReplay:
             starts = np.concatenate([starts, start[good][:need]])
         slots = (starts + np.arange(self.horizon + 1)[:, None]) % self.size  # (T + 1, B)
         return self._batch(envs, slots, pinned)
+
+    def _shares(self, usable: np.ndarray) -> np.ndarray | None:
+        """Chance of each ring, (N,), in proportion to what it holds; None where all are as good as
+        alike. Rings of one collector always are: only last states of episodes, at most one to a
+        decision, tell their lengths apart. Those of several actors may not be."""
+        filled = np.minimum(self.head, self.size)
+        if (usable >= self.stride).all() and 2 * filled.min() >= filled.max():
+            return None
+        weight = np.where(usable >= self.stride, usable, 0)
+        share: np.ndarray = weight / weight.sum()
+        return share
 
     def _batch(self, envs: np.ndarray, slots: np.ndarray, pinned: bool) -> Batch:
         """The sequences in slots (T + 1, B) of rings envs (B,)."""
@@ -200,10 +215,13 @@ class SequenceReplay:
         names = ("last_reward", "last_cost", "action", "kind", "hidden", "head")
         return {name: getattr(self, name) for name in names}
 
-    def close_episodes(self) -> None:
+    def close_episodes(self, rings: np.ndarray | None = None) -> None:
         """End the episodes that were open when the contents were stored: what is added next is of
-        others. Each ring's newest slot becomes a last state, at the price of its transition."""
-        newest = np.arange(self.num_envs), (self.head - 1) % self.size
+        others. Each ring's newest slot becomes a last state, at the price of its transition.
+        `rings` (M,): only in these."""
+        rings = np.arange(self.num_envs) if rings is None else rings
+        rings = rings[self.head[rings] > 0]
+        newest = rings, (self.head[rings] - 1) % self.size
         self.kind[newest] = np.where(self.kind[newest] == _TERMINAL, _TERMINAL, _FINAL)
 
     def state_dict(self) -> dict[str, Any]:

@@ -1,0 +1,81 @@
+"""The directory of a run: is the run that is there this one, and what is recorded of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from safetransfer import settings_io
+from safetransfer.errors import SettingError
+from safetransfer.training import checkpoint
+from safetransfer.training.machine import describe_machine, versions
+from safetransfer.training.settings import Settings
+
+CONFIG = "config.json"
+
+# How long to train (the learning rates then fall towards the new end) and how to go about it may
+# change; what is trained may not.
+_MAY_CHANGE = (
+    "train.epochs", "train.threads", "train.checkpoint", "train.tensorboard",
+    "train.device", "train.actor_device", "train.actor_backlog",
+)  # fmt: skip
+
+
+def open_directory(run_dir: Path, settings: Settings) -> dict[str, Any] | None:
+    """The checkpoint of the run in `run_dir`, if it has one; SettingError for another run's."""
+    now = settings_io.to_dict(settings)
+    config = run_dir / CONFIG
+    if config.exists():
+        before = settings_io.with_defaults(
+            Settings, settings_io.read_file(config).get("settings", {})
+        )
+        for name in settings.env.indifferent:
+            now["env"][name] = before.get("env", {}).get(name)
+        different = [
+            line
+            for line in settings_io.differences(before, now)
+            if not line.startswith(_MAY_CHANGE)
+        ]
+        if different:
+            raise SettingError(
+                f"{run_dir} holds a run with other settings: {'; '.join(different)}. "
+                "Give the run's own settings to go on with it, or another directory"
+            )
+    path = run_dir / checkpoint.FILE_NAME
+    return checkpoint.load(path) if path.exists() else None
+
+
+def write_config(
+    run_dir: Path,
+    settings: Settings,
+    mocap: Any,
+    command: str | None,
+    init: str | Path | None,
+    carry: str,
+    going_on: bool,
+) -> None:
+    """Record the run; who goes on with one leaves what was recorded of its beginning.
+
+    Raises SettingError where a run that has no checkpoint yet began from another agent.
+    """
+    path = run_dir / CONFIG
+    start = None if init is None else {"checkpoint": Path(init).name, "carry": carry}
+    if path.exists():
+        before = settings_io.read_file(path)
+        if going_on:
+            command, start = before.get("command", command), before.get("init", start)
+        elif before.get("init") != start:
+            raise SettingError(
+                f"{run_dir} holds a run that began from {before.get('init')}, not from "
+                f"{start}. Give the run's own --init and --carry, or another directory"
+            )
+    run_dir.mkdir(parents=True, exist_ok=True)
+    document = {
+        "settings": settings_io.to_dict(settings),
+        "command": command,
+        "init": start,
+        "machine": describe_machine(),
+        "versions": versions(),
+        "mocap": mocap,
+    }
+    settings_io.write_json(path, document)
