@@ -1,0 +1,80 @@
+"""Joining a Ray cluster, or starting one of one machine that the net cannot reach."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import logging
+import os
+from collections.abc import Iterator
+from typing import Any
+
+from safetransfer.errors import SettingError
+
+INSTALL = "pip install 'safetransfer[ray]'"
+_LOOPBACK = ("127.0.0.1", "::1")
+_MIB = 2**20
+
+
+def require_ray() -> None:
+    """Raise SettingError, with what to do about it, where Ray is not installed."""
+    if importlib.util.find_spec("ray") is None:
+        raise SettingError(f"--backend ray needs Ray, which is not installed: {INSTALL}")
+
+
+@contextlib.contextmanager
+def connected(address: str | None, num_actors: int) -> Iterator[str]:
+    """Ray, ready for use; yields a sentence about where it runs.
+
+    Args:
+        address: of a cluster of which this machine is a node ("auto" finds the one that runs
+            here). None takes the one that ``RAY_ADDRESS`` names, or else starts one on this
+            machine, with a core for each actor and one for the learner.
+        num_actors: how many actors there will be, for a cluster that is started here.
+
+    A connection that is there already is used, and left. SettingError where there is no cluster at
+    the address, or this machine is none of its nodes.
+    """
+    require_ray()
+    # Ray has no option for it, but this is what makes a new cluster listen on loopback alone. It
+    # is read when Ray is first imported, and has no effect on a cluster that is joined.
+    os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+    import ray
+
+    if ray.is_initialized():
+        yield "using the connection to Ray that is there"
+        return
+    quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
+    address = address or os.environ.get("RAY_ADDRESS") or "local"
+    if address != "local":
+        if "://" in address:
+            raise SettingError(
+                f"--ray-address {address}: a run writes its directory where it is started, so "
+                "that machine has to be a node of the cluster (`ray start --address=HOST:PORT`), "
+                "and the address is HOST:PORT or 'auto'"
+            )
+        try:
+            ray.init(address=address, **quiet)
+        except (ConnectionError, RuntimeError, ValueError) as error:
+            reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
+            raise SettingError(
+                f"--ray-address {address}: {reason}. Is there a cluster at that address, and is "
+                "this machine a node of it (`ray start --address=HOST:PORT`)?"
+            ) from error
+        where = f"joined the Ray cluster at {address}"
+    else:
+        ray.init(
+            address="local",
+            num_cpus=num_actors + 1,
+            include_dashboard=False,
+            # Chunks and parameters pass through it; what is kept is kept elsewhere.
+            object_store_memory=max(256, 16 * num_actors) * _MIB,
+            **quiet,
+        )
+        own = ray.nodes()[0]["NodeManagerAddress"]
+        reach = "this machine only" if own in _LOOPBACK else f"the net, as {own}"
+        where = f"started Ray on this machine; it listens to {reach}"
+    try:
+        yield where
+    finally:
+        ray.shutdown()
