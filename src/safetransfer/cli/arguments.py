@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import argparse
-from typing import NoReturn
+import functools
+from typing import Any, NoReturn
 
 from safetransfer.errors import SettingError, UnknownNameError
+
+BACKENDS = ("local", "ray")
 
 
 class Parser(argparse.ArgumentParser):
@@ -86,3 +89,53 @@ def chosen_carry(arguments: argparse.Namespace) -> str:
     if arguments.carry not in CARRY:
         raise UnknownNameError("value of --carry", arguments.carry, CARRY)
     return arguments.carry
+
+
+def add_backend(parser: argparse.ArgumentParser) -> None:
+    """Options of where experience is collected; none of them changes what is learned from it."""
+    parser.add_argument(
+        "--backend",
+        metavar="{" + ",".join(BACKENDS) + "}",
+        default="local",
+        help="'local': collect and learn in one process; 'ray': actors collect in processes of "
+        "their own, on this machine or on a Ray cluster (default: local)",
+    )
+    parser.add_argument(
+        "--num-actors",
+        metavar="INT",
+        type=positive,
+        help="with --backend ray: actors over which the hallways of train.num_envs are spread, a "
+        "core each (default: all cores but one)",
+    )
+    parser.add_argument(
+        "--ray-address",
+        metavar="ADDRESS",
+        help="with --backend ray: HOST:PORT of a cluster of which this machine is a node, or "
+        "'auto' for the one that runs here (default: $RAY_ADDRESS, else Ray is started on this "
+        "machine, for it alone)",
+    )
+
+
+def chosen_backend(arguments: argparse.Namespace) -> Any:
+    """`train`, on one machine or with the cluster that was chosen; UnknownNameError, SettingError.
+
+    A run's command line need not be repeated for another backend: the same run goes on.
+    """
+    if arguments.backend not in BACKENDS:
+        raise UnknownNameError("value of --backend", arguments.backend, BACKENDS)
+    if arguments.backend == "local":
+        for flag, value in (
+            ("--num-actors", arguments.num_actors),
+            ("--ray-address", arguments.ray_address),
+        ):
+            if value is not None:
+                raise SettingError(f"{flag} needs --backend ray")
+        from safetransfer.training.loop import train
+
+        return train
+    from safetransfer.training.cluster.connection import require_ray
+    from safetransfer.training.cluster.driver import Cluster, train_on_cluster
+
+    require_ray()
+    cluster = Cluster(arguments.num_actors, arguments.ray_address)
+    return functools.partial(train_on_cluster, cluster=cluster)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from safetransfer.cli.arguments import add_carry, chosen_carry
+from safetransfer.cli.arguments import add_backend, add_carry, chosen_backend, chosen_carry
 from safetransfer.cli.settings_flags import add_settings, chosen_settings
 
 
@@ -27,14 +27,14 @@ def add_options(parser: argparse.ArgumentParser, argv: Sequence[str]) -> None:
         "--init", metavar="AGENT", help="checkpoint or run directory of an agent to start from"
     )
     add_carry(parser, default="weights")
+    add_backend(parser)
     add_settings(parser, argv)
 
 
 def run(arguments: argparse.Namespace) -> None:
     settings = chosen_settings(arguments, arguments.env)
     carry = chosen_carry(arguments)
-    from safetransfer.training.loop import train
-
+    train = chosen_backend(arguments)
     train(
         settings,
         arguments.run,

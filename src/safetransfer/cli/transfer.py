@@ -7,7 +7,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from safetransfer import settings_io
-from safetransfer.cli.arguments import add_carry, chosen_carry, positive
+from safetransfer.cli.arguments import (
+    add_backend,
+    add_carry,
+    chosen_backend,
+    chosen_carry,
+    positive,
+)
 from safetransfer.cli.settings_flags import add_settings, chosen_settings
 from safetransfer.errors import SettingError
 
@@ -111,6 +117,7 @@ def add_options(parser: argparse.ArgumentParser, argv: Sequence[str]) -> None:
         "--no-films", dest="films", action="store_false", help="leave out the films"
     )
     add_carry(parser, plan.carry)
+    add_backend(parser)
     add_settings(parser, argv, "--from")
 
 
@@ -145,7 +152,8 @@ def run(arguments: argparse.Namespace) -> None:
         reference=arguments.reference,
         finetune=_merged(TransferPlan().finetune, _assignments(settings, arguments.finetune_with)),
     )
-    print(run_transfer(arguments.out, plan, settings, command=arguments.command_line))
+    train = chosen_backend(arguments)
+    print(run_transfer(arguments.out, plan, settings, command=arguments.command_line, train=train))
 
 
 def _start_in(arguments: argparse.Namespace, settings: Any) -> str | None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import functools
 import json
 import shutil
 import sys
@@ -110,6 +111,7 @@ def run_transfer(
     settings: Settings,
     command: str | None = None,
     say: Callable[[str], None] = lambda text: print(text, file=sys.stderr, flush=True),
+    train: Callable[..., Any] = train,
 ) -> Path:
     """Run what is missing of the plan in directory `out`, and write its report.
 
@@ -119,6 +121,7 @@ def run_transfer(
         settings: of every training run in it; hallway, epochs and seed are the plan's.
         command: what the user typed, recorded.
         say: told of each stage.
+        train: does a training run, as `safetransfer.training.loop.train` does.
 
     Returns:
         The path of the report.
@@ -142,7 +145,7 @@ def run_transfer(
         plan = dataclasses.replace(plan, pretrain_epochs=epochs, start_in=None)
     _write_plan(out, plan, settings, command)
     for seed in plan.seeds:
-        for stage in stages(out, plan, settings, seed, command):
+        for stage in stages(out, plan, settings, seed, command, train):
             if stage.done():
                 continue
             say(f"seed {seed}: {stage.title}")
@@ -167,9 +170,15 @@ class Stage:
 
 
 def stages(
-    out: Path, plan: TransferPlan, settings: Settings, seed: int, command: str | None
+    out: Path,
+    plan: TransferPlan,
+    settings: Settings,
+    seed: int,
+    command: str | None,
+    train: Callable[..., Any] = train,
 ) -> Iterator[Stage]:
     """The stages of one seed, in order; each expects those before it to be done."""
+    training = functools.partial(_training, train)
     base = out / f"seed-{seed}"
     pretrain = base / "pretrain"
     settings = _with(settings, seed=seed)
@@ -179,12 +188,12 @@ def stages(
             name = directory_name(f"start-{plan.start_in}")
             start = base / name
             moving = settings_io.updated(settings, plan.start)
-            yield _training(
+            yield training(
                 name, f"learning to move in {plan.start_in}", start,
                 _with(moving, env=plan.start_in, epochs=plan.start_epochs), command,
             )  # fmt: skip
             yield _evaluation(name, base, start, plan.start_in, plan, settings, seed)
-        yield _training(
+        yield training(
             "pretrain", f"pre-training in {plan.env}", pretrain,
             _with(settings, env=plan.env, epochs=plan.pretrain_epochs), command, init=start,
         )  # fmt: skip
@@ -207,7 +216,7 @@ def stages(
         tuned.train.num_envs = settings.train.num_envs
     for env in plan.to:
         name = directory_name(f"finetune-{env}")
-        yield _training(
+        yield training(
             name, f"fine-tuning in {env}", base / name, _with(tuned, env=env), command,
             init=pretrain, carry=plan.carry,
         )  # fmt: skip
@@ -216,7 +225,7 @@ def stages(
             yield _film(name, base, base / name, env, settings)
     for env in plan.to if plan.scratch else ():
         name = directory_name(f"scratch-{env}")
-        yield _training(
+        yield training(
             name, f"training from scratch in {env}", base / name,
             _with(settings, env=env, epochs=plan.pretrain_epochs), command,
         )  # fmt: skip
@@ -227,7 +236,7 @@ def stages(
         )
         for env in (plan.env, *plan.to) if ablation == "unconstrained" else (plan.env,):
             name = directory_name(f"{ablation}-{env}")
-            yield _training(
+            yield training(
                 name, f"training in {env}, {ablation.replace('_', ' ')}", base / name,
                 _with(changed, env=env), command,
             )  # fmt: skip
@@ -278,6 +287,7 @@ def _with(
 
 
 def _training(
+    train: Callable[..., Any],
     name: str,
     title: str,
     run_dir: Path,

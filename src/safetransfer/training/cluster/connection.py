@@ -36,9 +36,6 @@ def connected(address: str | None, num_actors: int) -> Iterator[str]:
     the address, or this machine is none of its nodes.
     """
     require_ray()
-    # Ray has no option for it, but this is what makes a new cluster listen on loopback alone. It
-    # is read when Ray is first imported, and has no effect on a cluster that is joined.
-    os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
     import ray
 
     if ray.is_initialized():
@@ -63,12 +60,15 @@ def connected(address: str | None, num_actors: int) -> Iterator[str]:
             ) from error
         where = f"joined the Ray cluster at {address}"
     else:
+        _listen_on_loopback()
         ray.init(
             address="local",
             num_cpus=num_actors + 1,
             include_dashboard=False,
             # Chunks and parameters pass through it; what is kept is kept elsewhere.
             object_store_memory=max(256, 16 * num_actors) * _MIB,
+            # Ray would have everything yield to other programs; a run is what this was started for.
+            _system_config={"worker_niceness": 0},
             **quiet,
         )
         own = ray.nodes()[0]["NodeManagerAddress"]
@@ -78,3 +78,17 @@ def connected(address: str | None, num_actors: int) -> Iterator[str]:
         yield where
     finally:
         ray.shutdown()
+
+
+def _listen_on_loopback() -> None:
+    """Have what Ray starts next listen to this machine alone.
+
+    Ray has no option for it on Linux, where it would listen to the net. Elsewhere this is what it
+    does by itself; the switch between the two is read from here. Should it ever go, the sentence
+    that `connected` yields says so, and nothing else changes.
+    """
+    os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
+    with contextlib.suppress(ImportError, AttributeError):
+        from ray._private import ray_constants
+
+        ray_constants.ENABLE_RAY_CLUSTER = False

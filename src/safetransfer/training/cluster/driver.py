@@ -97,8 +97,7 @@ class Driver:
         self._vain_lives = 0
         self._kept_updates = -1
         self._nodes = 1
-        self._room_said: int | None = None
-        self._started_at = time.monotonic()
+        self._room_said = 0
 
     def go(self, where: str, on_row: Callable[[dict[str, Any]], None] | None) -> dict[str, Any]:
         from safetransfer.training.cluster import placement
@@ -142,8 +141,8 @@ class Driver:
         goes_on = f"goes on from epoch {latest['epoch']}" if latest["resumed"] else "begins"
         self.events(
             "run_started",
-            f"{where}; the learner {goes_on} of {t.epochs}, on {latest['device']}; {n} actors of "
-            f"{t.num_envs / n:g} hallways each",
+            f"{where}; the learner {goes_on}, on {latest['device']}; {n} actors for {t.num_envs} "
+            "hallways",
             actors=n,
             pid=latest["pid"],
         )
@@ -186,12 +185,12 @@ class Driver:
             self.events("nodes_changed", text, nodes=nodes)
             self._nodes = nodes
         waiting = self.pool.waiting_for_room
-        if waiting != self._room_said and time.monotonic() - self._started_at > 15.0:
+        if waiting != self._room_said:
             self._room_said = waiting
             if waiting:
                 text = (
-                    f"{self.pool.at_work} actors are at work, {waiting} wait for a free core: they "
-                    "begin when a node joins"
+                    f"{waiting} of {len(self.pool.members)} actors wait for a free core: they "
+                    "begin when one is, for instance when a node joins"
                 )
                 self.events("actors_waiting", text, waiting=waiting)
 

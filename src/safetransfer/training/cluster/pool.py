@@ -18,6 +18,7 @@ from safetransfer.training.cluster.messages import Word
 
 ASK_EVERY = 0.5  # seconds between an actor's words
 UNREACHABLE = 20.0  # seconds without a word after which an actor is given up
+LONG_START = 90.0  # seconds after which an actor without a process is taken to wait for a core
 VAIN_ATTEMPTS = 5  # actors of a slot that may die one after the other without a single chunk
 
 
@@ -28,7 +29,8 @@ class Member:
     slot: int
     incarnation: int
     handle: Any
-    call: Any  # the call that is under way: `start`, then `word` again and again
+    call: Any  # the call that is under way: `pid`, `start`, then `word` again and again
+    pid: int | None = None  # of its process, once it has one
     started: bool = False
     asked: float = field(default_factory=time.monotonic)
     heard: float = field(default_factory=time.monotonic)
@@ -68,8 +70,7 @@ class Pool:
 
     def _begin(self, slot: int, incarnation: int) -> Member:
         handle = self._remote.remote()
-        call = handle.start.remote(self.spec, self.learner, slot, incarnation)
-        return Member(slot, incarnation, handle, call)
+        return Member(slot, incarnation, handle, handle.pid.remote())
 
     # ---------------------------------------------------------------- watching
 
@@ -105,6 +106,10 @@ class Pool:
             self._lose(m, "died with its node" if self._without_node(m) else "died")
             return
         m.heard = time.monotonic()
+        if m.pid is None:
+            m.pid = answer
+            m.call = m.handle.start.remote(self.spec, self.learner, m.slot, m.incarnation)
+            return
         if not m.started:
             self._note_start(m, answer)
             return
@@ -123,9 +128,9 @@ class Pool:
         m.started = True
         if m.incarnation:
             text = f"actor {m.slot + 1} is there again (number {m.incarnation + 1} in its place)"
-            self.events("actor_replaced", text, actor=m.name)
+            self.events("actor_replaced", text, actor=m.name, pid=m.pid)
         else:
-            self.events("actor_joined", f"actor {m.slot + 1} began", actor=m.name)
+            self.events("actor_joined", f"actor {m.slot + 1} began", actor=m.name, pid=m.pid)
 
     def _without_node(self, m: Member) -> bool:
         alive = {node["NodeID"] for node in ray.nodes() if node["Alive"]}
@@ -149,12 +154,11 @@ class Pool:
     # ---------------------------------------------------------------- what the driver asks
 
     @property
-    def at_work(self) -> int:
-        return sum(m.started for m in self.members.values())
-
-    @property
     def waiting_for_room(self) -> int:
-        return len(self.members) - self.at_work
+        """Actors beyond the cluster's cores (one is the learner's), or long without a process."""
+        beyond = len(self.members) + 1 - int(ray.cluster_resources().get("CPU", 0))
+        late = time.monotonic() - LONG_START
+        return max(0, beyond, sum(m.pid is None and m.asked < late for m in self.members.values()))
 
     def stop(self) -> None:
         """Have all stop after the chunk that they are at; who has not begun never will."""
