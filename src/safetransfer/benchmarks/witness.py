@@ -18,16 +18,15 @@ from safetransfer.envs.hallway import HallwayVectorEnv
 from safetransfer.envs.settings import HallwaySettings
 
 DIRECTORY = "SAFETRANSFER_WITNESS"  # environment variable: where the counts are written
+LENGTH = 250  # steps of an episode at most
 ID = "safetransfer.benchmarks.witness:WitnessedPointWalls-v0"
 
 
 class WitnessedHallways(HallwayVectorEnv):
     """Point among walls; counts since the last `reset`, in ``<process id>.f8``: steps, cost."""
 
-    def __init__(self, num_envs: int = 1, **kwargs: Any):
-        kwargs.pop("render_mode", None)
-        kwargs.pop("autoreset_mode", None)
-        settings = HallwaySettings(robot="Point", obstacles="Walls", **kwargs)
+    def __init__(self, num_envs: int = 1, max_episode_steps: int = LENGTH, **_: Any):
+        settings = HallwaySettings(max_steps=max_episode_steps)
         super().__init__(settings, num_envs=num_envs, object_final_obs=True)
         path = Path(os.environ[DIRECTORY]) / f"{os.getpid()}.f8"
         self._counts = np.memmap(path, np.float64, "w+", shape=(2,))
@@ -55,6 +54,5 @@ gymnasium.register(
     "WitnessedPointWalls-v0",
     vector_entry_point=WitnessedHallways,
     entry_point="safetransfer.envs.hallway:HallwayEnv",
-    max_episode_steps=120,
-    kwargs={"max_steps": 120},
+    max_episode_steps=LENGTH,
 )
