@@ -7,6 +7,7 @@ a node, the learner and, where asked for, the driver. The hallways keep a count 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
@@ -20,8 +21,8 @@ from typing import Any
 
 from safetransfer.benchmarks import witness
 from safetransfer.errors import TrainingError
-from safetransfer.training.cluster.driver import LEDGER
 from safetransfer.training.cluster.events import read_events
+from safetransfer.training.cluster.ledger import FILE_NAME as LEDGER
 from safetransfer.training.logs import read_rows
 from safetransfer.training.machine import describe_machine, versions
 
@@ -93,17 +94,24 @@ class Chaos:
             time.sleep(NODE_BACK_AFTER)
             self.cluster.add_node(**self._node())
         elif what == "driver":
+            starts = self.happened("run_started")
             self.driver.kill()
             self.driver.wait()
             self.driver = self._start()  # the same command
+            self.until(lambda: self.happened("run_started") > starts, "the same command goes on")
         else:
-            os.kill(self._pid_of(what), signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):  # it went with its node just now
+                os.kill(self._pid_of(what), signal.SIGKILL)
 
     def _pid_of(self, what: str) -> int:
         if what == "learner":
             names = ("run_started", "learner_restarted")
             return int([e["pid"] for e in read_events(self.run_dir) if e["event"] in names][-1])
         return int(self.random.choice(sorted(self.living().values())))
+
+    @property
+    def learners_killed(self) -> int:
+        return sum(k["what"] in ("learner", "driver") for k in self.killed)
 
     def living(self) -> dict[str, int]:
         """Process ids by name of the actors that live, as the run's events tell it."""
@@ -133,13 +141,13 @@ class Chaos:
             e["actor"]: e["pid"] for e in events if e["event"].startswith("actor_") and "pid" in e
         }
         counts = witness.read_counts(self.counts)
-        died = {e["actor"] for e in events if e["event"] == "actor_died"}
+        whole = self.living()
         differences, unheard = [], 0
         for entry in ledger["ledger"]["entries"]:
             name = f"{entry['slot']}.{entry['incarnation']}"
             steps, cost = counts.get(pids.get(name, -1), (0, 0.0))
             told = entry["collected"]
-            if name in died or name not in pids:  # cut off in the middle of a chunk
+            if name not in whole:  # cut off in the middle of a chunk
                 unheard += steps - told["steps"]
                 if steps and (steps < told["steps"] or cost < told["cost"]):
                     differences.append([name, "counted more than there was", steps, told])
@@ -170,8 +178,11 @@ def run(
     kills: Sequence[str] = KILLS,
     actors: int = 4,
     seed: int = 0,
+    moments: Sequence[float] | None = None,
 ) -> dict[str, Any]:
-    """Train with `flags`, kill each of `kills` at a random moment of about `seconds`, wait.
+    """Train with `flags`, kill each of `kills` at its moment, wait for the end.
+
+    `moments`: seconds after the first epoch, rising; None draws them from most of `seconds`.
 
     Returns what `Chaos.result` says. TrainingError where the run ends before everything was killed:
     then it needs more epochs.
@@ -179,25 +190,28 @@ def run(
     chaos = Chaos(out, flags, actors, seed)
     try:
         chaos.until(lambda: chaos.happened("actor_joined") >= actors, "all actors began")
+        chaos.until(lambda: bool(read_rows(chaos.run_dir)), "an epoch is over")
         started = time.monotonic()
-        moments = sorted(chaos.random.uniform(0.05, 0.8) * seconds for _ in kills)
+        if moments is None:
+            moments = sorted(chaos.random.uniform(0.05, 0.8) * seconds for _ in kills)
         for what, moment in zip(kills, moments, strict=True):
-            chaos.until(lambda m=moment: time.monotonic() - started > m, "a kill")  # type: ignore[misc]
-            chaos.until(lambda: bool(chaos.living()), "an actor lives")
-            restarts = chaos.happened("learner_restarted")
-            starts = chaos.happened("run_started")
+            _wait_for_the_moment(chaos, what, started + moment)
             chaos.kill(what)
-            if what == "learner":
-                chaos.until(
-                    lambda n=restarts: chaos.happened("learner_restarted") > n,  # type: ignore[misc]
-                    "the learner is back",
-                )
-            if what == "driver":
-                chaos.until(
-                    lambda n=starts: chaos.happened("run_started") > n,  # type: ignore[misc]
-                    "the same command goes on",
-                )
         chaos.driver.wait(PATIENCE)
         return chaos.result()
     finally:
         chaos.end()
+
+
+def _wait_for_the_moment(chaos: Chaos, what: str, moment: float) -> None:
+    """Its time, and that it is there. An actor may die while the learner is away; nothing else."""
+
+    def learner_is_there() -> bool:
+        lives = chaos.happened("run_started") + chaos.happened("learner_restarted")
+        return lives > chaos.learners_killed
+
+    chaos.until(lambda: time.monotonic() > moment, f"the {what} was killed")
+    if what == "actor":
+        chaos.until(lambda: bool(chaos.living()), "an actor is there")
+    else:
+        chaos.until(learner_is_there, "a learner is there")

@@ -26,7 +26,8 @@ class WitnessedHallways(HallwayVectorEnv):
     """Point among walls; counts since the last `reset`, in ``<process id>.f8``: steps, cost."""
 
     def __init__(self, num_envs: int = 1, max_episode_steps: int = LENGTH, **_: Any):
-        settings = HallwaySettings(max_steps=max_episode_steps)
+        # Beginning anywhere, even an untrained robot soon meets a wall: there is cost to count.
+        settings = HallwaySettings(max_steps=max_episode_steps, start_anywhere=1.0)
         super().__init__(settings, num_envs=num_envs, object_final_obs=True)
         path = Path(os.environ[DIRECTORY]) / f"{os.getpid()}.f8"
         self._counts = np.memmap(path, np.float64, "w+", shape=(2,))

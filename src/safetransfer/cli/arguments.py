@@ -134,7 +134,7 @@ def chosen_backend(arguments: argparse.Namespace) -> Any:
 
         return train
     from safetransfer.training.cluster.connection import require_ray
-    from safetransfer.training.cluster.driver import Cluster, train_on_cluster
+    from safetransfer.training.cluster.train import Cluster, train_on_cluster
 
     require_ray()
     cluster = Cluster(arguments.num_actors, arguments.ray_address)

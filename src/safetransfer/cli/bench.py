@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from safetransfer.cli.output import add_json, measure_and_print
 from safetransfer.errors import UnknownNameError
 
-BENCHMARKS = ("camera", "collector", "env", "learner", "peer", "train")
+BENCHMARKS = ("actors", "camera", "collector", "env", "learner", "peer", "train")
 
 
 def add_options(parser: argparse.ArgumentParser, argv: Sequence[str]) -> None:

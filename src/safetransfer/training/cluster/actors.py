@@ -6,18 +6,20 @@ classes of the other side to be understood.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import threading
+import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import ray
 import ray.exceptions
 
 import safetransfer
 from safetransfer import settings_io
-from safetransfer.errors import SafeTransferError
+from safetransfer.errors import SafeTransferError, TrainingError
 from safetransfer.training.cluster.collecting import Collecting
 from safetransfer.training.cluster.learning import ClusterLearner
 from safetransfer.training.cluster.ledger import Account
@@ -25,6 +27,7 @@ from safetransfer.training.cluster.messages import Parcel, Reply, Word
 from safetransfer.training.cluster.slots import slots_of
 from safetransfer.training.settings import Settings
 
+LOCK_WITHIN = 60.0  # seconds for a killed run's learner to be gone
 ANSWER_WITHIN = 30.0  # seconds for a call to the learner, after which it is made anew
 
 
@@ -35,6 +38,7 @@ class LearnerProcess:
         self._learner: ClusterLearner | None = None
         self._failure: str | None = None
         try:
+            self._lock = _locked(Path(spec["run_dir"]))
             self._learner = ClusterLearner(
                 settings_io.from_dict(Settings, spec["settings"]),
                 Path(spec["run_dir"]),
@@ -72,6 +76,28 @@ class LearnerProcess:
             self._learner.leave()
 
 
+def _locked(run_dir: Path) -> IO[bytes]:
+    """A lock of the run's directory, which goes with this process.
+
+    A driver that was killed leaves its learner to Ray, which may take a moment to end it: two must
+    not write one run. TrainingError where the other one stays.
+    """
+    run_dir.mkdir(parents=True, exist_ok=True)
+    file = open(run_dir / ".lock", "ab")  # noqa: SIM115 (held while the process lives)
+    give_up = time.monotonic() + LOCK_WITHIN
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return file
+        except BlockingIOError:
+            if time.monotonic() > give_up:
+                raise TrainingError(
+                    f"another learner has been writing {run_dir} for {LOCK_WITHIN:.0f} s: is this "
+                    "run under way already?"
+                ) from None
+            time.sleep(0.2)
+
+
 class CollectorProcess:
     """Holds an actor. It is never started again: the driver puts another in its place."""
 
@@ -91,7 +117,7 @@ class CollectorProcess:
                 settings,
                 slots_of(settings.train.num_envs, spec["num_actors"])[slot],
                 incarnation,
-                send=_Line(learner),
+                send=Line(learner),
                 fetch=_fetch,
                 node=ray.get_runtime_context().get_node_id(),
             )
@@ -110,11 +136,16 @@ class CollectorProcess:
         assert self._collecting is not None
         self._collecting.stop()
 
+    def sample(self) -> tuple[Parcel, float]:
+        """For benchmarks: a chunk of this actor's, and the seconds that it takes to make one."""
+        assert self._collecting is not None
+        return self._collecting.sample()
+
     def pid(self) -> int:
         return os.getpid()
 
 
-class _Line:
+class Line:
     """An actor's line to the learner: an answer, or ConnectionError while the learner is away."""
 
     def __init__(self, learner: Any):

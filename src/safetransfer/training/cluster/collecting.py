@@ -53,6 +53,10 @@ class Backlog:
         return self._parcels.get(self.first_unsent)
 
     @property
+    def kept(self) -> list[Parcel]:
+        return list(self._parcels.values())
+
+    @property
     def chunks_waiting(self) -> int:
         return self._next_number - self.first_unsent
 
@@ -144,6 +148,12 @@ class Collecting:
                 self._stopped,
                 self._error,
             )
+
+    def sample(self) -> tuple[Parcel, float]:
+        """The last chunk that was made, and the mean of the seconds that each kept."""
+        with self._changed:
+            parcels = self.backlog.kept
+        return parcels[-1], sum(p.collect_s for p in parcels) / len(parcels)
 
     def _guarded(self, loop: Callable[[], None]) -> None:
         try:

@@ -8,79 +8,29 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import safetransfer
+import ray
+import ray.exceptions
+
 from safetransfer import settings_io
 from safetransfer.errors import TrainingError
-from safetransfer.training.cluster.connection import connected
+from safetransfer.training.cluster import placement
 from safetransfer.training.cluster.events import Events
+from safetransfer.training.cluster.ledger import FILE_NAME as LEDGER
 from safetransfer.training.cluster.ledger import Ledger
-from safetransfer.training.cluster.slots import slots_of
+from safetransfer.training.cluster.pool import Pool
 from safetransfer.training.interrupts import Interrupts
-from safetransfer.training.machine import cores
+from safetransfer.training.logs import read_rows
 from safetransfer.training.progress import Progress
-from safetransfer.training.run_directory import open_directory
 from safetransfer.training.settings import Settings
 
-LEDGER = "ledger.json"
 POLL = 0.25  # seconds between looks at everything
 LEARNER_BACK_WITHIN = 180.0  # seconds that a learner may take to start again
 VAIN_LIVES = 5  # learners that may die one after the other without a further update kept
+SETTLE = 5.0  # seconds until every actor has heard of a learner that began again
 DRAIN_WITHIN = 60.0  # seconds for what actors still have, when a run ends
-
-
-@dataclass(frozen=True)
-class Cluster:
-    """Where a run's actors are, and how many."""
-
-    num_actors: int | None = None  # None: a core for each, but one for the learner
-    address: str | None = None  # None: a cluster of this machine alone
-
-
-def train_on_cluster(
-    settings: Settings,
-    run_dir: str | Path,
-    cluster: Cluster = Cluster(),
-    *,
-    command: str | None = None,
-    init: str | Path | None = None,
-    carry: str = "weights",
-    title: str | None = None,
-    on_row: Callable[[dict[str, Any]], None] | None = None,
-) -> dict[str, Any]:
-    """Train as `safetransfer.training.loop.train` does, with actors in processes of Ray.
-
-    A run can go on with another number of actors, on another cluster, or on one machine.
-
-    Args:
-        cluster: where, and how many actors.
-
-    The rest is as in `train`; the same errors are raised, and SettingError where there is no such
-    cluster, or Ray is not installed.
-    """
-    run_dir = Path(run_dir).resolve()  # also for the learner's process
-    open_directory(run_dir, settings)  # before anything is started
-    with connected(cluster.address, cluster.num_actors or max(1, cores() - 1)) as where:
-        spec = {
-            "settings": settings_io.to_dict(settings),
-            "run_dir": str(run_dir),
-            "num_actors": cluster.num_actors or _cores_for_actors(),
-            "command": command,
-            "init": None if init is None else str(Path(init).resolve()),
-            "carry": carry,
-            "version": safetransfer.__version__,
-        }
-        slots_of(settings.train.num_envs, spec["num_actors"])
-        return Driver(settings, run_dir, spec, title or settings.env.name).go(where, on_row)
-
-
-def _cores_for_actors() -> int:
-    import ray
-
-    return max(1, int(ray.cluster_resources().get("CPU", 2)) - 1)
 
 
 class Driver:
@@ -89,10 +39,11 @@ class Driver:
     def __init__(self, settings: Settings, run_dir: Path, spec: dict[str, Any], title: str):
         self.settings, self.run_dir, self.spec, self.title = settings, run_dir, spec, title
         self.ledger = Ledger()
+        self.pool: Pool | None = None
         self.rows: list[dict[str, Any]] = []
         self._life, self._seen = "", 0
         self._latest: dict[str, Any] = {}
-        self._call: Any = None
+        self._call: Any = None  # to the learner's status, under way
         self._away_since: float | None = None
         self._vain_lives = 0
         self._kept_updates = -1
@@ -100,9 +51,6 @@ class Driver:
         self._room_said = 0
 
     def go(self, where: str, on_row: Callable[[dict[str, Any]], None] | None) -> dict[str, Any]:
-        from safetransfer.training.cluster import placement
-        from safetransfer.training.cluster.pool import Pool
-
         t = self.settings.train
         self.progress = Progress(t.epochs, self.title)
         self.events = Events(self.run_dir, self.progress.message)
@@ -115,9 +63,10 @@ class Driver:
                 return self._leave(None)
             self.pool = Pool(self.spec, self.learner, self._next_incarnations(), self.events)
             self.pool.remember(self._earlier)
+            self._keep_ledger()  # names are taken before anything is collected under them
             try:
                 while not self._latest["learned"] and not interrupts.asked:
-                    self._watch()
+                    self._watch(self.pool)
                 row = self._leave(self.pool)
             finally:
                 self.pool.end()
@@ -166,30 +115,29 @@ class Driver:
 
     # ---------------------------------------------------------------- watching
 
-    def _watch(self) -> None:
-        self.pool.poll(POLL)
+    def _watch(self, pool: Pool) -> None:
+        pool.poll(POLL)
         self._look_after_learner()
-        self._tell_learner()
-        self._say_room_and_nodes()
+        self._tell_learner(pool)
+        self._keep_ledger()
+        self._say_room_and_nodes(pool)
 
-    def _tell_learner(self) -> None:
+    def _tell_learner(self, pool: Pool) -> None:
         if self._away_since is None:
-            self.learner.note.remote(self.pool.words, self.pool.ended)
+            self.learner.note.remote(pool.words, pool.ended)
 
-    def _say_room_and_nodes(self) -> None:
-        import ray
-
+    def _say_room_and_nodes(self, pool: Pool) -> None:
         nodes = sum(node["Alive"] for node in ray.nodes())
         if nodes != self._nodes:
             text = f"the cluster has {nodes} node{'s' * (nodes != 1)} now, after {self._nodes}"
             self.events("nodes_changed", text, nodes=nodes)
             self._nodes = nodes
-        waiting = self.pool.waiting_for_room
+        waiting = pool.waiting_for_room
         if waiting != self._room_said:
             self._room_said = waiting
             if waiting:
                 text = (
-                    f"{waiting} of {len(self.pool.members)} actors wait for a free core: they "
+                    f"{waiting} of {len(pool.members)} actors wait for a free core: they "
                     "begin when one is, for instance when a node joins"
                 )
                 self.events("actors_waiting", text, waiting=waiting)
@@ -199,9 +147,6 @@ class Driver:
 
         Raises TrainingError where it cannot go on.
         """
-        import ray
-        import ray.exceptions
-
         if self._call is None:
             self._call = self.learner.status.remote(self._life, self._seen)
         ready, _ = ray.wait([self._call], timeout=0.05 if self._latest else POLL)
@@ -241,7 +186,6 @@ class Driver:
             self.progress.update(row)
             if self._on_row:
                 self._on_row(row)
-        self._keep_ledger()
 
     def _note_new_life(self, before: dict[str, Any], status: dict[str, Any]) -> None:
         if status["updates"] > self._kept_updates:
@@ -254,8 +198,7 @@ class Driver:
             "learner_restarted",
             f"the learner goes on from update {status['updates']} of its checkpoint (it was at "
             f"{before['updates']}); actors send again the {max(0, since):,} decisions that it had "
-            f"received since. About {gone:,} older ones of its replay are gone; they had been "
-            "learned from",
+            f"received since; the {gone:,} older ones of its replay are gone from memory",
             updates=status["updates"],
             pid=status["pid"],
         )
@@ -268,11 +211,10 @@ class Driver:
     def _keep_ledger(self) -> None:
         """The learner's ledger with the actors' last words, for a start after a kill."""
         self.ledger.load_state_dict(self._latest["ledger"])
-        pool = getattr(self, "pool", None)
-        if pool is not None:
-            for name, collected in pool.words.items():
+        if self.pool is not None:
+            for name, collected in self.pool.words.items():
                 self.ledger.word(name, collected)
-            for name in pool.ended:
+            for name in self.pool.ended:
                 self.ledger.end(name)
         totals = {name: amount.as_dict() for name, amount in self.ledger.totals().items()}
         document = {"totals": totals, "ledger": self.ledger.state_dict()}
@@ -280,31 +222,37 @@ class Driver:
 
     # ---------------------------------------------------------------- ending
 
-    def _leave(self, pool: Any) -> dict[str, Any]:
+    def _leave(self, pool: Pool | None) -> dict[str, Any]:
         """Have actors stop and the learner take in what they have, write, and end."""
-        if pool is not None:
-            self._drain(pool)
-            self._tell_learner()
-        self.learner.leave.remote()
+        settle = 0.0
         while not self._latest["left"]:
-            self._look_after_learner()
-            time.sleep(0.05)
-            if self._away_since is not None:  # it does not know of it when it is back
-                self.learner.leave.remote()
+            life = self._life
+            if pool is not None:
+                self._drain(pool, settle)
+                self._tell_learner(pool)
+            self.learner.leave.remote()
+            while not self._latest["left"] and self._life == life:
+                self._look_after_learner()
+                time.sleep(0.05)
+            settle = SETTLE  # where it died: its successor knows nothing of it
         backlogs = {} if pool is None else pool.backlogs()
+        self._keep_ledger()
         whole, text = self.ledger.audit(self._latest["counters"], backlogs)
         self.events("accounts" if whole else "accounts_differ", text)
         return self.rows[-1] if self.rows else self._last_row()
 
-    def _drain(self, pool: Any) -> None:
+    def _drain(self, pool: Pool, settle: float) -> None:
+        """`settle`: seconds before actors' words are believed, after the learner began again."""
         if not self._latest["learned"]:
             self.progress.message("interrupted: the learner takes in what actors still have")
             self.learner.drain.remote()
         pool.stop()
-        give_up = time.monotonic() + DRAIN_WITHIN
-        while not pool.drained and time.monotonic() < give_up:
+        began = time.monotonic()
+        while time.monotonic() < began + DRAIN_WITHIN:
             pool.poll(POLL)
             self._look_after_learner()
+            if pool.drained and time.monotonic() > began + settle:
+                break
         left = [name for name, amount in pool.backlogs().items() if amount.decisions]
         if left:
             pool.ended += left
@@ -315,10 +263,5 @@ class Driver:
             )
 
     def _last_row(self) -> dict[str, Any]:
-        from safetransfer.training.logs import read_rows
-
         rows = read_rows(self.run_dir)
         return rows[-1] if rows else {}
-
-
-__all__ = ["Cluster", "Driver", "train_on_cluster"]

@@ -191,6 +191,8 @@ class ClusterLearner(Learner):
             "updates": self.agent.updates,
             "counters": dict(self.counters),
             "replay": len(self.replay),
+            "queue": len(self._mailbox),
+            "seconds": dict(self._meter.seconds) if self._meter else None,
             "rows": self.outbox[seen if life == self.life else 0 :],
             "ledger": ledger,
             "learned": self.learned,
@@ -220,7 +222,11 @@ class ClusterLearner(Learner):
             self._publish_parameters()
             self.learned = self.finished
             while not self._leaving:
-                self._turn(log)
+                done = self._turn(log)
+                if done and not self.learned:
+                    # Before anybody is told: a learner that dies from here on need not learn again.
+                    self.save()
+                    self.learned = True
                 since = time.monotonic() - last_saved
                 asked = self._save_asked and since > SAVE_SPACING
                 if asked or since > 60.0 * t.checkpoint_minutes:
@@ -232,8 +238,11 @@ class ClusterLearner(Learner):
             self.save()
             self.left = True
 
-    def _turn(self, log: RunLog) -> None:
-        """Take in a chunk, make the updates that it is worth, pass the parameters on."""
+    def _turn(self, log: RunLog) -> bool:
+        """Take in a chunk, make the updates that it is worth, pass the parameters on.
+
+        Returns whether all updates are made.
+        """
         started = time.monotonic()
         arrived = self._next_parcel(0.2)
         waited = time.monotonic() - started
@@ -245,17 +254,18 @@ class ClusterLearner(Learner):
                 self.learn(self.updates_due())
             if time.monotonic() - self._last_published > PUBLISH_SPACING:
                 self._publish_parameters()
-        if self.learned:
-            return
+        if self.finished:
+            return True
         turn = time.monotonic() - started
         self.meter.seconds["learner_wait"] += waited
         self.meter.seconds["iterations"] += turn
         self.count_wall(turn)
-        if self.agent.updates >= self.epoch_target:
-            # The last epoch stays open, for what actors have still to send.
-            self.learned = self.counters["epoch"] + 1 >= self.settings.train.epochs
-            if not self.learned:
-                self._end_epoch(log)
+        if self.agent.updates < self.epoch_target:
+            return False
+        if self.counters["epoch"] + 1 >= self.settings.train.epochs:
+            return True  # the last epoch stays open, for what actors have still to send
+        self._end_epoch(log)
+        return False
 
     def _next_parcel(self, timeout: float) -> tuple[int, str, Parcel] | None:
         with self._lock:

@@ -14,6 +14,8 @@ from typing import Any
 
 from safetransfer.replay import Chunk
 
+FILE_NAME = "ledger.json"  # of the run's directory: the driver's copy, of what it last heard
+
 
 @dataclass(frozen=True)
 class Account:

@@ -27,15 +27,15 @@ class Place:
 
     def start_learner(self, spec: Mapping[str, Any]) -> Any:
         """A handle that stays good when the learner dies and Ray starts it again."""
-        remote = ray.remote(
+        learner: Any = ray.remote(LearnerProcess)
+        return learner.options(
             num_cpus=1,
             num_gpus=self.gpus,
             max_restarts=-1,
             # Each actor has a call that may wait for room; the driver's must not wait behind them.
             max_concurrency=spec["num_actors"] + 8,
             scheduling_strategy=PlacementGroupSchedulingStrategy(self.group),
-        )(LearnerProcess)
-        return remote.remote(spec)
+        ).remote(spec)
 
 
 @contextlib.contextmanager
@@ -47,7 +47,7 @@ def reserved(device: str) -> Iterator[Place]:
     node_id = ray.get_runtime_context().get_node_id()
     node = next(n for n in ray.nodes() if n["NodeID"] == node_id)
     gpus = int(device != "cpu" and node["Resources"].get("GPU", 0) >= 1)
-    bundle = {"CPU": 1} | ({"GPU": gpus} if gpus else {})
+    bundle: dict[str, float] = {"CPU": 1.0} | ({"GPU": 1.0} if gpus else {})
     group = placement_group([bundle], bundle_label_selector=[{"ray.io/node-id": node_id}])
     try:
         if not group.wait(ROOM_WITHIN):

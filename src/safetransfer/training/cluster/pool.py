@@ -59,17 +59,16 @@ class Pool:
         self.words: dict[str, Account] = {}  # everything that actors ever said they collected
         self.ended: list[str] = []
         self._vain: dict[int, int] = {}
-        self._remote = ray.remote(
-            num_cpus=1,
-            max_restarts=0,
-            max_concurrency=4,
-            scheduling_strategy="SPREAD",
-        )(CollectorProcess)
+        collector: Any = ray.remote(CollectorProcess)
+        self._remote = collector.options(
+            num_cpus=1, max_restarts=0, max_concurrency=4, scheduling_strategy="SPREAD"
+        )
         numbers = range(spec["num_actors"])
         self.members = {slot: self._begin(slot, incarnations.get(slot, 0)) for slot in numbers}
 
     def _begin(self, slot: int, incarnation: int) -> Member:
         handle = self._remote.remote()
+        self.words[actor_name(slot, incarnation)] = Account()
         return Member(slot, incarnation, handle, handle.pid.remote())
 
     # ---------------------------------------------------------------- watching

@@ -1,0 +1,116 @@
+"""Training over Ray as a user meets it: real processes, a cluster of three nodes, and SIGKILL."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from safetransfer.training.cluster.events import read_events
+from safetransfer.training.logs import read_rows
+
+pytest.importorskip("ray", reason="needs the extra 'ray'")
+
+
+def small(epochs):
+    return [
+        "--preset", "smoke", "--train.epochs", str(epochs), "--train.epoch_updates", "40",
+        "--train.checkpoint_minutes", "0.05", "--train.collect_decisions", "8",
+    ]  # fmt: skip
+
+
+def test_whatever_is_killed_the_run_ends_and_every_step_and_cost_is_accounted_for(tmp_path):
+    """The learner, an actor while the learner is away (whose backlog is lost with it), a node with
+    its actors, and at last the driver itself, after which the same command goes on."""
+    from safetransfer.benchmarks.chaos import run
+
+    kills = ("learner", "actor", "node", "driver")
+    flags = [*small(12), "--train.decisions_per_update", "64"]
+    result = run(tmp_path / "chaos", flags, kills=kills, moments=(1.0, 3.0, 5.0, 8.0), actors=3)
+    assert [k["what"] for k in result["killed"]] == list(kills)
+    assert result["exit_status"] == 0 and result["updates"] == 12 * 40
+    assert result["adds_up"], result["differences"] or result["accounts"]
+    names = [name for name, _ in result["events"]]
+    for event in ("learner_died", "learner_restarted", "actor_died", "actor_replaced"):
+        assert event in names, event
+    assert names.count("run_started") == 2 and "nodes_changed" in names
+    totals = result["totals"]
+    for what in ("steps", "cost"):
+        assert totals["waiting"][what] == 0
+        assert totals["collected"][what] == totals["received"][what] + totals["lost"][what]
+    assert totals["lost"]["steps"] > 0
+    assert result["logged_cost_total"] == totals["received"]["cost"] > 0
+
+
+def listening(pids):
+    """Addresses on which any of the processes listens, as the kernel tells them."""
+    sockets = {}
+    for table in ("tcp", "tcp6"):
+        with open(f"/proc/net/{table}") as file:
+            for line in list(file)[1:]:
+                fields = line.split()
+                if fields[3] == "0A":
+                    sockets[fields[9]] = fields[1].partition(":")[0]
+    found = set()
+    for pid in pids:
+        with contextlib.suppress(OSError):
+            for name in os.listdir(f"/proc/{pid}/fd"):
+                with contextlib.suppress(OSError):
+                    target = os.readlink(f"/proc/{pid}/fd/{name}")
+                    if target.startswith("socket:["):
+                        found |= {sockets[inode] for inode in [target[8:-1]] if inode in sockets}
+    return found
+
+
+def processes_of(session):
+    found = []
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            with contextlib.suppress(OSError):
+                if os.getsid(int(name)) == session:
+                    found.append(int(name))
+    return found
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_on_one_machine_it_listens_to_nobody_else_and_can_be_interrupted(tmp_path):
+    command = [
+        sys.executable, "-m", "safetransfer", "train", "--run", str(tmp_path), "--env",
+        "PointWalls", "--backend", "ray", "--num-actors", "2", *small(400),
+    ]  # fmt: skip
+    process = subprocess.Popen(command, start_new_session=True, stderr=subprocess.DEVNULL)
+    try:
+        give_up = time.monotonic() + 240
+        while len(read_rows(tmp_path)) < 1:
+            assert process.poll() is None and time.monotonic() < give_up
+            time.sleep(0.2)
+        ray_processes = processes_of(process.pid)
+        assert len(ray_processes) > 5
+        loopback = {"0100007F", "0000000000000000FFFF00000100007F", "0" * 24 + "01000000"}
+        addresses = listening(ray_processes)
+        assert addresses and addresses <= loopback
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to Ray's processes, too
+        assert process.wait(120) == 130
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+    events = read_events(tmp_path)
+    assert events[-1]["event"] == "accounts", [e["text"] for e in events]
+    done = read_rows(tmp_path)[-1]
+    totals = json.loads((tmp_path / "ledger.json").read_text())["totals"]
+    assert totals["lost"]["steps"] == 0 and totals["received"]["steps"] >= done["env_steps"]
+
+    # The same run goes on without Ray: nothing of it belongs to the way that it was collected.
+    from safetransfer import settings_io
+    from safetransfer.training.loop import train
+    from safetransfer.training.settings import Settings
+
+    config = settings_io.read_file(tmp_path / "config.json")
+    settings = settings_io.from_dict(Settings, config["settings"])
+    settings.train.epochs = done["epoch"] + 1
+    row = train(settings, tmp_path)
+    assert row["epoch"] == done["epoch"] + 1 and row["env_steps"] > totals["received"]["steps"]
