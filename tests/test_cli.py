@@ -126,6 +126,8 @@ def test_the_overview_needs_no_heavy_imports():
         (["train", "--run", "x", "--env.walls", "-1"], ["walls", "0"]),
         (["train", "--run", "x", "--carry", "all"], ["policy, weights, multiplier"]),
         (["train", "--run", "x", "more"], ["more"]),
+        (["train", "--run", "x", "--backend", "spark"], ["'spark'", "local, ray"]),
+        (["train", "--run", "x", "--num-actors", "4"], ["--num-actors needs --backend ray"]),
         (["train"], ["--run", "safetransfer train --help"]),
         (["train", "--run", "x", "--mocap", "/no/such/folder"], ["/no/such/folder"]),
         (["train", "--run", "x", "--config", "no.json"], ["no.json", "No such file"]),

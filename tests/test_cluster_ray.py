@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -114,3 +115,28 @@ def test_on_one_machine_it_listens_to_nobody_else_and_can_be_interrupted(tmp_pat
     settings.train.epochs = done["epoch"] + 1
     row = train(settings, tmp_path)
     assert row["epoch"] == done["epoch"] + 1 and row["env_steps"] > totals["received"]["steps"]
+
+
+def test_the_cluster_file_is_one_that_ray_understands():
+    import yaml
+    from ray.autoscaler._private.util import prepare_config, validate_config
+
+    root = Path(__file__).resolve().parents[1]
+    config = prepare_config(yaml.safe_load((root / "examples" / "cluster.yaml").read_text()))
+    validate_config(config)
+    commands = " ".join(config["head_start_ray_commands"] + config["worker_start_ray_commands"])
+    assert commands.count("RAY_AUTH_MODE=token") == commands.count("ray start") == 2
+
+
+def test_bench_actors_measures_real_actors_and_replaying_ones():
+    from safetransfer.benchmarks.actors import run
+
+    result = json.loads(json.dumps(run(seconds=0.5, numbers=(1, 2), real=1)))
+    real, replaying = result["actors"]
+    assert (real["n"], real["kind"]) == (1, "real")
+    assert (replaying["n"], replaying["kind"]) == (2, "replaying")
+    for row in (real, replaying, result["flat_out"]):
+        assert row["steps_per_s"] > 0 and 0 <= row["learner_wait_share"] <= 1
+    assert replaying["offered_steps_per_s"] == 2 * real["steps_per_s"]
+    assert f"{result['flat_out']['steps_per_s']:,.0f} steps" in result["saturates_first"]
+    assert result["machine"]["cores"] > 0

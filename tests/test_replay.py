@@ -156,3 +156,24 @@ def test_experience_of_another_world_does_not_join_open_episodes():
         x = batch.obs["proprio"][..., 0].numpy()
         assert (np.diff(x, axis=0)[batch.valid.numpy()] == 1).all()
     assert seam.max() < 100
+
+
+def test_rings_that_hold_more_are_drawn_in_proportion_and_empty_ones_never():
+    """Three rings of 0, 40 and 160 decisions, as of actors that began at different times."""
+    replay = SequenceReplay(Shapes(None, 1, 1), 600, 3, 1, horizon=4, stride=1)
+    for ring, steps in ((1, 40), (2, 160)):
+        flat = np.zeros((steps, 1), np.float32)
+        replay.add(
+            Chunk(
+                obs={"proprio": np.full((steps, 1, 1), float(ring), np.float32)},
+                last_reward=flat, last_cost=flat, hidden=flat[..., None], action=flat[..., None],
+                reward=flat, cost=flat, terminated=flat > 0, done=flat > 0, env_steps=steps,
+                final_obs=[{} for _ in range(steps)],
+            ),
+            first_ring=ring,
+        )  # fmt: skip
+    batch = replay.sample(4000, np.random.default_rng(0))
+    drawn = batch.obs["proprio"][0, :, 0]
+    assert set(drawn.tolist()) == {1.0, 2.0}
+    share = float((drawn == 2.0).float().mean())  # starts: 40 - 5 and 160 - 5
+    assert abs(share - 155 / 190) < 0.03

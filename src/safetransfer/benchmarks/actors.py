@@ -46,25 +46,33 @@ def run(
     """
     real = cores() if real is None else real
     rows: list[dict[str, Any]] = []
-    with connected(None, max(real, 1)):
-        alone = _measure(1, seconds, "real", None)
-        pace, recorded = alone["steps_per_s"], alone.pop("recorded")
+    with connected(None, max(real, 1)), tempfile.TemporaryDirectory() as directory:
+
+        def spec(n: int) -> dict[str, Any]:
+            return spec_of(settings_for(n), Path(directory) / f"{n}-{len(rows)}", n)
+
+        alone = collect_over_ray(spec(1), seconds)
+        parcel, period = alone.pop("recorded")
         for n in numbers:
+            if n == 1 and real:
+                row = dict(alone)
+            elif n <= real:
+                row = collect_over_ray(spec(n), seconds)
+            else:
+                row = _replay_over_ray(spec(n), seconds, parcel, period)
+            offered = n * alone["steps_per_s"]
+            kept = row["steps_per_s"] >= KEEPS_UP * offered
             kind = "real" if n <= real else "replaying"
-            row = alone if n == 1 and real else _measure(n, seconds, kind, recorded)
-            row.pop("recorded", None)
-            offered = n * pace
-            row["offered_steps_per_s"] = offered
-            row["keeps_up"] = row["steps_per_s"] >= KEEPS_UP * offered
-            rows.append(row)
-        flat_out = _measure(max(numbers), seconds, "flat out", recorded)
-    flat_out.pop("recorded", None)
-    decisions = HALLWAYS * recorded["collect_decisions"]
+            rows.append(
+                {"n": n, "kind": kind} | row | {"offered_steps_per_s": offered, "keeps_up": kept}
+            )
+        most = max(numbers)
+        flat_out = {"n": most} | _replay_over_ray(spec(most), seconds, parcel, 0.0)
     return {
         "actors": rows,
         "flat_out": flat_out,
         "hallways_per_actor": HALLWAYS,
-        "decisions_per_chunk": decisions,
+        "decisions_per_chunk": parcel.chunk.decisions,
         "saturates_first": _bottleneck(flat_out),
         "machine": describe_machine() | versions(),
     }
@@ -93,43 +101,54 @@ def settings_for(num_actors: int) -> Settings:
     return settings_io.updated(preset("laptop"), {"train": train})
 
 
-def _measure(
-    n: int, seconds: float, kind: str, recorded: Mapping[str, Any] | None
-) -> dict[str, Any]:
+def collect_over_ray(spec: Mapping[str, Any], seconds: float) -> dict[str, Any]:
+    """What a learner takes in from the real actors of `spec`; for one actor, also "recorded"."""
     import ray
 
     from safetransfer.training.cluster import placement
     from safetransfer.training.cluster.actors import CollectorProcess
 
-    settings = settings_for(n)
-    with tempfile.TemporaryDirectory() as directory, placement.reserved("cpu") as place:
-        spec = spec_of(settings, Path(directory), n)
+    with placement.reserved("cpu") as place:
         learner = place.start_learner(spec)
         ray.get(learner.drain.remote())
-        if kind == "real":
-            remote: Any = ray.remote(CollectorProcess)
-            senders = [remote.options(num_cpus=1, max_concurrency=4).remote() for _ in range(n)]
-            for slot, sender in enumerate(senders):
-                complaint = ray.get(sender.start.remote(spec, learner, slot, 0))
-                assert not complaint, complaint
-        else:
-            assert recorded is not None
-            remote = ray.remote(ReplayingProcess)
-            period = recorded["period"] if kind == "replaying" else 0.0
-            senders = [
-                remote.options(num_cpus=0).remote(
-                    learner, list(range(n))[k : k + IN_A_PROCESS], recorded["parcel"], period
-                )
-                for k in range(0, n, IN_A_PROCESS)
-            ]
-            ray.get([sender.start.remote() for sender in senders])
+        remote: Any = ray.remote(CollectorProcess)
+        numbers = range(spec["num_actors"])
+        actors = [remote.options(num_cpus=1, max_concurrency=4).remote() for _ in numbers]
         try:
-            row = {"n": n, "kind": kind} | _watch(learner, seconds)
-            if kind == "real" and n == 1:
-                row["recorded"] = _recorded(senders[0], settings)
+            calls = [a.start.remote(spec, learner, slot, 0) for slot, a in enumerate(actors)]
+            complaints = [text for text in ray.get(calls) if text]
+            assert not complaints, complaints
+            row = _watch(learner, seconds)
+            if len(actors) == 1:
+                row["recorded"] = ray.get(actors[0].sample.remote())
             return row
         finally:
-            for process in (*senders, learner):
+            for process in (*actors, learner):
+                ray.kill(process)
+
+
+def _replay_over_ray(
+    spec: Mapping[str, Any], seconds: float, parcel: Parcel, period: float
+) -> dict[str, Any]:
+    """The same of replaying actors, each of which sends `parcel` every `period` seconds."""
+    import ray
+
+    from safetransfer.training.cluster import placement
+
+    with placement.reserved("cpu") as place:
+        learner = place.start_learner(spec)
+        ray.get(learner.drain.remote())
+        remote: Any = ray.remote(ReplayingProcess)
+        slots = list(range(spec["num_actors"]))
+        processes = [
+            remote.options(num_cpus=0).remote(learner, slots[k : k + IN_A_PROCESS], parcel, period)
+            for k in range(0, len(slots), IN_A_PROCESS)
+        ]
+        try:
+            ray.get([process.start.remote() for process in processes])
+            return _watch(learner, seconds)
+        finally:
+            for process in (*processes, learner):
                 ray.kill(process)
 
 
@@ -157,18 +176,6 @@ def _watch(learner: Any, seconds: float) -> dict[str, Any]:
     }
 
 
-def _recorded(actor: Any, settings: Settings) -> dict[str, Any]:
-    """A chunk that a real actor made, and the seconds that it takes to make one."""
-    import ray
-
-    parcel, period = ray.get(actor.sample.remote())
-    return {
-        "parcel": parcel,
-        "period": period,
-        "collect_decisions": settings.train.collect_decisions,
-    }
-
-
 class ReplayingProcess:
     """Some replaying actors, a thread each."""
 
@@ -180,7 +187,7 @@ class ReplayingProcess:
             threading.Thread(target=self._send, args=(slot,), daemon=True).start()
 
     def _send(self, slot: int) -> None:
-        from safetransfer.training.cluster.actors import Line
+        from safetransfer.training.cluster.actors import Line, fetch
 
         line, name = Line(self.learner), actor_name(slot, 0)
         amount = Account.of(self.parcel.chunk)
@@ -191,6 +198,8 @@ class ReplayingProcess:
             parcel = dataclasses.replace(self.parcel, number=number)
             while number == parcel.number:  # the learner may have no room yet
                 reply: Reply = line(Word(name, slot, collected, version=version), parcel)
+                if reply.parameters is not None:
+                    fetch(reply.parameters)
                 number, version = reply.next_chunk, reply.version
             due = max(due + self.period, time.monotonic() - self.period)
             time.sleep(max(0.0, due - time.monotonic()))

@@ -118,7 +118,7 @@ class CollectorProcess:
                 slots_of(settings.train.num_envs, spec["num_actors"])[slot],
                 incarnation,
                 send=Line(learner),
-                fetch=_fetch,
+                fetch=fetch,
                 node=ray.get_runtime_context().get_node_id(),
             )
         except SafeTransferError as error:
@@ -161,7 +161,7 @@ class Line:
         return reply
 
 
-def _fetch(reference: Any) -> Any:
+def fetch(reference: Any) -> Any:
     """Parameters from the object store: a node asks for each version once, whatever its actors."""
     try:
         return ray.get(reference, timeout=ANSWER_WITHIN)

@@ -37,6 +37,7 @@ def connected(address: str | None, num_actors: int) -> Iterator[str]:
     """
     require_ray()
     import ray
+    import ray.exceptions
 
     if ray.is_initialized():
         yield "using the connection to Ray that is there"
@@ -52,6 +53,11 @@ def connected(address: str | None, num_actors: int) -> Iterator[str]:
             )
         try:
             ray.init(address=address, **quiet)
+        except ray.exceptions.AuthenticationError as error:
+            raise SettingError(
+                f"--ray-address {address}: the cluster asks for a token. Set RAY_AUTH_MODE=token, "
+                "with the cluster's token in ~/.ray/auth_token"
+            ) from error
         except (ConnectionError, RuntimeError, ValueError) as error:
             reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
             raise SettingError(

@@ -46,9 +46,12 @@ def train_on_cluster(
     cluster, or Ray is not installed.
     """
     run_dir = Path(run_dir).resolve()  # also for the learner's process
-    open_directory(run_dir, settings)  # before anything is started
+    # Before anything is started:
+    open_directory(run_dir, settings)
+    if cluster.num_actors is not None:
+        slots_of(settings.train.num_envs, cluster.num_actors)
     with connected(cluster.address, cluster.num_actors or max(1, cores() - 1)) as where:
-        num_actors = cluster.num_actors or _cores_for_actors()
+        num_actors = cluster.num_actors or min(_cores_for_actors(), settings.train.num_envs)
         slots_of(settings.train.num_envs, num_actors)  # raises where there are too many actors
         spec = spec_of(settings, run_dir, num_actors, command, init, carry)
         from safetransfer.training.cluster.driver import Driver
