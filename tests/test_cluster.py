@@ -2,6 +2,7 @@
 
 import importlib.util
 import random
+import socket
 import threading
 import time
 
@@ -393,6 +394,13 @@ def test_without_ray_and_with_too_many_actors_it_says_what_to_do(tmp_path, monke
     if importlib.util.find_spec("ray"):
         with pytest.raises(SettingError, match="has to be a node of the cluster"):
             train_on_cluster(smoke(), tmp_path, Cluster(2, "ray://somewhere:10001"))
+        with pytest.raises(SettingError, match="expected HOST:PORT, or 'auto'"):
+            train_on_cluster(smoke(), tmp_path, Cluster(2, "somewhere"))
+        with socket.socket() as taken:  # bound, but nobody listens
+            taken.bind(("127.0.0.1", 0))
+            address = f"127.0.0.1:{taken.getsockname()[1]}"
+            with pytest.raises(SettingError, match="nothing answers there"):
+                train_on_cluster(smoke(), tmp_path, Cluster(2, address))
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(SettingError, match=r"pip install 'safetransfer\[ray\]'"):
         train_on_cluster(smoke(), tmp_path, Cluster(num_actors=2))

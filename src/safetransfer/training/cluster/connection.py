@@ -6,6 +6,7 @@ import contextlib
 import importlib.util
 import logging
 import os
+import socket
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,6 +15,7 @@ from safetransfer.errors import SettingError
 INSTALL = "pip install 'safetransfer[ray]'"
 _LOOPBACK = ("127.0.0.1", "::1")
 _MIB = 2**20
+KNOCK_WITHIN = 5.0  # seconds for the cluster to answer at all
 
 
 def require_ray() -> None:
@@ -51,6 +53,8 @@ def connected(address: str | None, num_actors: int) -> Iterator[str]:
                 "that machine has to be a node of the cluster (`ray start --address=HOST:PORT`), "
                 "and the address is HOST:PORT or 'auto'"
             )
+        if address != "auto":
+            _knock(address)
         try:
             ray.init(address=address, **quiet)
         except ray.exceptions.AuthenticationError as error:
@@ -84,6 +88,20 @@ def connected(address: str | None, num_actors: int) -> Iterator[str]:
         yield where
     finally:
         ray.shutdown()
+
+
+def _knock(address: str) -> None:
+    """Raise SettingError where nothing listens at HOST:PORT; Ray itself would try for minutes."""
+    host, colon, port = address.rpartition(":")
+    if not (colon and port.isdigit()):
+        raise SettingError(f"--ray-address {address}: expected HOST:PORT, or 'auto'")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), KNOCK_WITHIN).close()
+    except OSError as error:
+        raise SettingError(
+            f"--ray-address {address}: nothing answers there ({error}). `ray start --head` on the "
+            "cluster's first machine says its address"
+        ) from error
 
 
 def _listen_on_loopback() -> None:

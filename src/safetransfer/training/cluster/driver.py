@@ -27,7 +27,7 @@ from safetransfer.training.progress import Progress
 from safetransfer.training.settings import Settings
 
 POLL = 0.25  # seconds between looks at everything
-LEARNER_BACK_WITHIN = 180.0  # seconds that a learner may take to start again
+LEARNER_BACK_WITHIN = 300.0  # seconds that a learner may take to start again
 VAIN_LIVES = 5  # learners that may die one after the other without a further update kept
 SETTLE = 5.0  # seconds until every actor has heard of a learner that began again
 DRAIN_WITHIN = 60.0  # seconds for what actors still have, when a run ends
