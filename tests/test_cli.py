@@ -220,7 +220,7 @@ def test_a_transfer_has_the_robot_learn_to_move_first_where_it_must(monkeypatch,
     plans = []
     monkeypatch.setattr(
         "safetransfer.experiments.transfer.run_transfer",
-        lambda out, plan, settings, command: plans.append(plan),
+        lambda out, plan, *args, **kwargs: plans.append(plan),
     )
     assert cli.main(["transfer", *argv, "--out", "runs/x"]) == 0
     assert plans[0].start_in == start
