@@ -176,7 +176,7 @@ class SequenceReplay:
             return own.pin_memory() if pinned else own
 
         def take(array: np.ndarray, index: np.ndarray) -> torch.Tensor:
-            rows = array.reshape(-1, *array.shape[2:])
+            rows = array.reshape(array.shape[0] * array.shape[1], *array.shape[2:])
             at = envs * array.shape[1] + index
             if array.dtype == np.int16:
                 return tensor(fixed_point.decode(rows[at]))
