@@ -6,7 +6,7 @@ import pytest
 from safetransfer.agent.networks import Shapes
 from safetransfer.errors import SettingError
 from safetransfer.replay import Chunk, SequenceReplay
-from safetransfer.replay.sequence_replay import replay_bytes
+from safetransfer.replay.memory import replay_bytes
 
 SHAPES = Shapes(camera=(2, 2, 1), proprio=1, actions=1)
 

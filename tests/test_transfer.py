@@ -61,6 +61,7 @@ def test_a_robot_may_learn_to_move_somewhere_else_first(tmp_path):
     plan = TransferPlan(
         env="DoggoWalls", to=("DoggoPoles",), start_in="DoggoEmpty", start_epochs=1, films=False,
         pretrain_epochs=2, finetune_epochs=1, episodes=2,
+        ablations=("unconstrained", "no_feedback"),
     )  # fmt: skip
     report = run_transfer(tmp_path, plan, preset("smoke", "Doggo"))
     seed = tmp_path / "seed-0"
@@ -70,8 +71,16 @@ def test_a_robot_may_learn_to_move_somewhere_else_first(tmp_path):
     pretrained = json.loads((seed / "pretrain" / "config.json").read_text())
     assert pretrained["init"] == {"checkpoint": "start-DoggoEmpty", "carry": "weights"}
     assert len(read_rows(seed / "pretrain")) == 2
-    scratch = json.loads((seed / "scratch-DoggoPoles" / "config.json").read_text())
-    assert scratch["init"] is None
+    # What is held beside pre-training begins as it did, the rest from nothing.
+    for name, start in {
+        "scratch-DoggoPoles": None,
+        "unconstrained-DoggoPoles": None,
+        "unconstrained-DoggoWalls": "start-DoggoEmpty",
+        "no_feedback-DoggoWalls": "no_feedback-start-DoggoEmpty",
+        "no_feedback-start-DoggoEmpty": None,
+    }.items():
+        begun = json.loads((seed / name / "config.json").read_text())["init"]
+        assert (begun and begun["checkpoint"]) == start, name
     page = report.read_text()
     assert "Learning to move in D-Empty" in page and "Pre-training" in page
 
@@ -96,6 +105,18 @@ def test_again_does_nothing_and_an_interrupted_one_goes_on(finished, tmp_path):
     assert not any("pre-training in PointWalls" in line for line in said)
     assert len(read_rows(half / "seed-0" / "finetune-PointHumanoids")) == 1
     assert len(read_rows(half / "seed-0" / "scratch-PointHumanoids")) == 2
+
+
+def test_a_directory_of_an_older_version_goes_on(finished, tmp_path):
+    out = tmp_path / "older"
+    shutil.copytree(finished[0], out)
+    plan = json.loads((out / "transfer.json").read_text())
+    for name in ("start_in", "start_epochs"):  # which it did not know
+        del plan[name]
+    (out / "transfer.json").write_text(json.dumps(plan))
+    said = []
+    run_transfer(out, PLAN, preset("smoke"), say=said.append)
+    assert said == []
 
 
 def test_another_experiment_in_the_directory_is_refused(finished):

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from safetransfer import settings_io
-from safetransfer.replay.sequence_replay import replay_bytes
+from safetransfer.replay.memory import replay_bytes
 from safetransfer.training.build import make_env, shapes_of
 from safetransfer.training.cluster.connection import connected
 from safetransfer.training.cluster.train import spec_of

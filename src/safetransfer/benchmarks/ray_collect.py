@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from safetransfer import settings_io
@@ -44,7 +45,7 @@ def run(seconds: float = 20.0, actors: int = 2, rounds: int = 2) -> dict[str, An
         for _ in range(rounds):
             one = max(_one_machine(settings, seconds / 2, k) for k in {1, cores()})
             found.append([one, _over_ray(settings, seconds, actors)])
-    one, ray = (sorted(column)[len(column) // 2] for column in zip(*found, strict=True))
+    one, ray = (float(np.median(column)) for column in zip(*found, strict=True))
     return {
         "one_machine_steps_per_s": one,
         "actors_steps_per_s": ray,

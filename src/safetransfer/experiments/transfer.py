@@ -56,8 +56,6 @@ class TransferPlan:
     # from. None: pre-training begins from nothing.
     start_in: str | None = None
     start_epochs: int = 10
-    # Settings that differ there: the agent is to go on exploring afterwards.
-    start: dict[str, Any] = field(default_factory=lambda: {"agent": {"target_entropy_end": None}})
     carry: str = "weights"
     scratch: bool = True
     # Names of ABLATIONS: "unconstrained" trains in every hallway, "no_feedback" in the first one.
@@ -182,15 +180,14 @@ def stages(
     base = out / f"seed-{seed}"
     pretrain = base / "pretrain"
     settings = _with(settings, seed=seed)
+    start = None
     if plan.agent is None:
-        start = None
         if plan.start_in is not None:
             name = directory_name(f"start-{plan.start_in}")
             start = base / name
-            moving = settings_io.updated(settings, plan.start)
             yield training(
                 name, f"learning to move in {plan.start_in}", start,
-                _with(moving, env=plan.start_in, epochs=plan.start_epochs), command,
+                _with(settings, env=plan.start_in, epochs=plan.start_epochs), command,
             )  # fmt: skip
             yield _evaluation(name, base, start, plan.start_in, plan, settings, seed)
         yield training(
@@ -234,11 +231,20 @@ def stages(
         changed = _with(
             settings_io.updated(settings, ABLATIONS[ablation]), epochs=plan.pretrain_epochs
         )
+        words, begin = ablation.replace("_", " "), start
+        if start is not None and ablation == "no_feedback":  # its networks are of other shapes
+            name = directory_name(f"{ablation}-start-{plan.start_in}")
+            begin = base / name
+            yield training(
+                name, f"learning to move in {plan.start_in}, {words}", begin,
+                _with(changed, env=plan.start_in, epochs=plan.start_epochs), command,
+            )  # fmt: skip
         for env in (plan.env, *plan.to) if ablation == "unconstrained" else (plan.env,):
             name = directory_name(f"{ablation}-{env}")
+            # Beside pre-training it begins as that did; beside training from nothing, from nothing.
             yield training(
-                name, f"training in {env}, {ablation.replace('_', ' ')}", base / name,
-                _with(changed, env=env), command,
+                name, f"training in {env}, {words}", base / name,
+                _with(changed, env=env), command, init=begin if env == plan.env else None,
             )  # fmt: skip
             yield _evaluation(name, base, base / name, env, plan, settings, seed)
         for env in plan.to if ablation == "no_feedback" else ():
@@ -438,7 +444,8 @@ def _write_plan(out: Path, plan: TransferPlan, settings: Settings, command: str 
     }
     path = out / PLAN
     if path.exists():
-        before = settings_io.read_file(path)
+        # A plan of an older version lacks what has been added since, at its default.
+        before = settings_io.to_dict(TransferPlan()) | dict(settings_io.read_file(path))
         before["settings"] = settings_io.with_defaults(Settings, before.get("settings"))
         # More seeds, more hallways or longer films of the same experiment are welcome.
         for name in ("seeds", "to", "ablations"):  # what is there already stays part of it

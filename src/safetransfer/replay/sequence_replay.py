@@ -21,9 +21,6 @@ from safetransfer.agent.networks import Shapes
 from safetransfer.errors import SettingError
 from safetransfer.replay import fixed_point
 from safetransfer.replay.chunk import Chunk
-from safetransfer.replay.memory import replay_bytes
-
-__all__ = ["SequenceReplay", "replay_bytes"]
 
 # What a slot is: nothing yet, a state in which an action was taken, the last state of an episode
 # that was cut off, that of one that terminated.

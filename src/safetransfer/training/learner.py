@@ -31,6 +31,7 @@ from safetransfer.training.build import (
     require_equal_spaces,
     shapes_of_checkpoint,
 )
+from safetransfer.training.logs import RunLog
 from safetransfer.training.machine import memory_gib
 from safetransfer.training.meter import Meter
 from safetransfer.training.run_directory import write_config
@@ -243,6 +244,15 @@ class Learner:
         self.counters["epoch"] += 1
         self._meter = None
         return meter.row(self)
+
+    def write_row(self, log: RunLog, row: dict[str, Any]) -> None:
+        """Append an epoch's row to the log; TrainingError where the disk refuses."""
+        try:
+            log.write(row)
+        except OSError as error:
+            raise TrainingError(
+                f"could not write {log.path}: {error.strerror or error}; {self._last_checkpoint()}"
+            ) from error
 
     def _update(self, batch: Batch, meter: Meter) -> None:
         metrics = self.agent.update(batch, self.measured_cost)

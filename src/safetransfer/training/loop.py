@@ -16,7 +16,6 @@ from typing import Any
 
 import torch
 
-from safetransfer.errors import TrainingError
 from safetransfer.replay import Chunk
 from safetransfer.training.build import make_env, shapes_of
 from safetransfer.training.collector import Collector
@@ -144,7 +143,7 @@ class Run(Learner):
                 while not self.finished:
                     row = self._epoch(workers, interrupts)
                     if row is not None:
-                        self._log(log, row)
+                        self.write_row(log, row)
                         progress.update(row)
                         if on_row:
                             on_row(row)
@@ -157,14 +156,6 @@ class Run(Learner):
                 return log.rows[-1] if log.rows else {}
         finally:
             self.env.close()
-
-    def _log(self, log: RunLog, row: dict[str, Any]) -> None:
-        try:
-            log.write(row)
-        except OSError as error:
-            raise TrainingError(
-                f"could not write {log.path}: {error.strerror or error}; {self._last_checkpoint()}"
-            ) from error
 
     def _epoch(self, workers: ThreadPoolExecutor, interrupts: Interrupts) -> dict[str, Any] | None:
         """Iterate until the epoch's updates are made; its row, or None when interrupted."""

@@ -322,10 +322,5 @@ class ClusterLearner(Learner):
             "lost_cost": totals["lost"].cost,
         }
         self.figures = Figures()
-        try:
-            log.write(row)
-        except OSError as error:
-            raise TrainingError(
-                f"could not write {log.path}: {error.strerror or error}; {self._last_checkpoint()}"
-            ) from error
+        self.write_row(log, row)
         self.outbox.append(log.rows[-1])
