@@ -226,6 +226,34 @@ def test_a_transfer_has_the_robot_learn_to_move_first_where_it_must(monkeypatch,
     assert plans[0].start_in == start
 
 
+ASKED = ("--finetune-with", "train.num_envs=8")
+
+
+@pytest.mark.parametrize(
+    ("argv", "epochs", "hallways", "first_multiplier"),
+    [
+        (["--from", "PointWalls"], 3, 16, 1.0),
+        (["--from", "DoggoWalls"], 10, 32, 1.5),
+        (["--from", "DoggoWalls", "--preset", "paper"], 3, 16, 1.0),
+        (["--from", "DoggoWalls", "--agent", "some/agent"], 10, 32, 1.5),
+        (["--from", "DoggoWalls", "--finetune-epochs", "2", *ASKED], 2, 8, 1.5),
+    ],
+)
+def test_after_a_move_a_robot_is_trained_in_its_own_way_or_as_asked(
+    monkeypatch, argv, epochs, hallways, first_multiplier
+):
+    plans = []
+    monkeypatch.setattr(
+        "safetransfer.experiments.transfer.run_transfer",
+        lambda out, plan, *args, **kwargs: plans.append(plan),
+    )
+    assert cli.main(["transfer", *argv, "--out", "runs/x"]) == 0
+    assert plans[0].finetune_epochs == epochs
+    assert plans[0].finetune["train"]["num_envs"] == hallways
+    assert plans[0].finetune["agent"]["multiplier_init"] == first_multiplier
+    assert plans[0].finetune["agent"]["constraint_warmup"] == 0
+
+
 def test_the_configuration_of_a_run_is_a_settings_file(trained, tmp_path):
     settings = settings_of(trained, "--preset", "smoke", "--agent.gamma", "0.5")
     config = {"settings": settings_io.to_dict(settings), "command": "safetransfer train"}

@@ -117,6 +117,33 @@ def test_on_one_machine_it_listens_to_nobody_else_and_can_be_interrupted(tmp_pat
     assert row["epoch"] == done["epoch"] + 1 and row["env_steps"] > totals["received"]["steps"]
 
 
+def test_a_whole_transfer_uses_one_cluster_and_as_many_actors_as_there_are_hallways(
+    tmp_path, monkeypatch
+):
+    import ray
+
+    from safetransfer import cli
+
+    starts = []
+    init = ray.init
+    monkeypatch.setattr(ray, "init", lambda *args, **kw: (starts.append(1), init(*args, **kw)))
+    argv = [
+        "transfer", "--out", str(tmp_path), "--backend", "ray", "--num-actors", "2",
+        "--to", "PointPoles", "--no-scratch", "--no-films", "--episodes", "2",
+        "--finetune-epochs", "1", "--finetune-with", "train.num_envs=1",
+        "train.decisions_per_update=32", "--preset", "smoke",
+    ]  # fmt: skip
+    assert cli.main(argv) == 0
+    assert len(starts) == 1 and not ray.is_initialized()
+    for stage, actors in (("pretrain", 2), ("finetune-PointPoles", 1)):
+        begun, *_, ended = read_events(tmp_path / "seed-0" / stage)
+        assert (begun["event"], begun["actors"]) == ("run_started", actors)
+        assert ended["event"] == "accounts", ended["text"]
+    assert (tmp_path / "report.html").exists()
+    for name in ("pretrain", "zeroshot-PointPoles", "finetune-PointPoles"):
+        assert (tmp_path / "seed-0" / "evaluations" / f"{name}.json").exists()
+
+
 def test_the_cluster_file_is_one_that_ray_understands():
     import yaml
     from ray.autoscaler._private.util import prepare_config, validate_config

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import dataclasses
 import functools
+from collections.abc import Iterator
 from typing import Any, NoReturn
 
 from safetransfer.errors import SettingError, UnknownNameError
@@ -139,3 +142,18 @@ def chosen_backend(arguments: argparse.Namespace) -> Any:
     require_ray()
     cluster = Cluster(arguments.num_actors, arguments.ray_address)
     return functools.partial(train_on_cluster, cluster=cluster)
+
+
+@contextlib.contextmanager
+def backend_for_stages(arguments: argparse.Namespace) -> Iterator[Any]:
+    """`chosen_backend`'s `train` for several runs in a row: Ray is joined, or started, once for all
+    of them, and a run of fewer hallways than there are actors takes fewer of them."""
+    train = chosen_backend(arguments)
+    if arguments.backend == "local":
+        yield train
+        return
+    from safetransfer.training.cluster.train import cluster_of
+
+    cluster = dataclasses.replace(train.keywords["cluster"], fewer=True)
+    with cluster_of(cluster):
+        yield functools.partial(train, cluster=cluster)

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from safetransfer import settings_io
 from safetransfer.cli.arguments import (
     add_backend,
     add_carry,
-    chosen_backend,
+    backend_for_stages,
     chosen_carry,
     positive,
 )
 from safetransfer.cli.settings_flags import add_settings, chosen_settings
 from safetransfer.errors import SettingError
+
+if TYPE_CHECKING:
+    from safetransfer.envs.robots import Robot
 
 
 def add_options(parser: argparse.ArgumentParser, argv: Sequence[str]) -> None:
@@ -75,8 +78,8 @@ def add_options(parser: argparse.ArgumentParser, argv: Sequence[str]) -> None:
         "--finetune-epochs",
         metavar="INT",
         type=positive,
-        help=f"epochs after the move (default: {plan.finetune_epochs}, or all of pre-training's "
-        "where those are fewer)",
+        help=f"epochs after the move (default: what the robot has for the preset, as 10 for "
+        f"Doggo, or {plan.finetune_epochs}; all of pre-training's where those are fewer)",
     )
     parser.add_argument(
         "--finetune-with",
@@ -85,7 +88,7 @@ def add_options(parser: argparse.ArgumentParser, argv: Sequence[str]) -> None:
         default=[],
         help="settings that are otherwise after the move, such as agent.lr=1e-4 "
         "(besides agent.multiplier_init=1 agent.constraint_warmup=0 train.decisions_per_update=16 "
-        "train.num_envs=16)",
+        "train.num_envs=16, or what the robot has for the preset)",
     )
     parser.add_argument(
         "--no-scratch",
@@ -135,6 +138,7 @@ def run(arguments: argparse.Namespace) -> None:
     settings = chosen_settings(arguments, arguments.source)
     pretrain = arguments.pretrain_epochs or settings.train.epochs
     to = arguments.to or [settings.env.robot + place for place in ("Poles", "Humanoids")]
+    tuning, epochs = _fine_tuning(arguments, settings)
     plan = TransferPlan(
         env=arguments.source,
         to=tuple(to),
@@ -142,7 +146,7 @@ def run(arguments: argparse.Namespace) -> None:
         pretrain_epochs=pretrain,
         start_in=_start_in(arguments, settings),
         start_epochs=arguments.start_epochs,
-        finetune_epochs=arguments.finetune_epochs or min(TransferPlan.finetune_epochs, pretrain),
+        finetune_epochs=arguments.finetune_epochs or min(epochs, pretrain),
         carry=chosen_carry(arguments),
         scratch=arguments.scratch,
         ablations=tuple(arguments.ablations),
@@ -150,23 +154,40 @@ def run(arguments: argparse.Namespace) -> None:
         films=arguments.films,
         agent=arguments.agent,
         reference=arguments.reference,
-        finetune=_merged(TransferPlan().finetune, _assignments(settings, arguments.finetune_with)),
+        finetune=_merged(tuning, _assignments(settings, arguments.finetune_with)),
     )
-    train = chosen_backend(arguments)
-    print(run_transfer(arguments.out, plan, settings, command=arguments.command_line, train=train))
+    command = arguments.command_line
+    with backend_for_stages(arguments) as train:
+        print(run_transfer(arguments.out, plan, settings, command=command, train=train))
 
 
 def _start_in(arguments: argparse.Namespace, settings: Any) -> str | None:
     """Where the robot learns to move first: as asked, or as the robot has it for the preset."""
+    if arguments.start_in is not None:
+        return None if arguments.start_in == "none" else arguments.start_in
+    robot = _robot(settings)
+    course = robot and robot.learns_to_move_in.get(arguments.preset)
+    return robot.name + course if robot and course and not arguments.agent else None
+
+
+def _fine_tuning(arguments: argparse.Namespace, settings: Any) -> tuple[dict[str, Any], int]:
+    """Settings and epochs of fine-tuning: the plan's, or as the robot has them for the preset."""
+    from safetransfer.experiments.transfer import TransferPlan
+
+    plan, robot = TransferPlan(), _robot(settings)
+    if robot is None:
+        return plan.finetune, plan.finetune_epochs
+    own = robot.fine_tuning.get(arguments.preset, {})
+    epochs = robot.fine_tuning_epochs.get(arguments.preset, plan.finetune_epochs)
+    return _merged(plan.finetune, dict(own)), epochs
+
+
+def _robot(settings: Any) -> Robot | None:
+    """The robot of a hallway; None of another environment."""
     from safetransfer.envs.gym_settings import GymSettings
     from safetransfer.envs.robots import make_robot
 
-    if arguments.start_in is not None:
-        return None if arguments.start_in == "none" else arguments.start_in
-    if isinstance(settings.env, GymSettings):
-        return None
-    course = make_robot(settings.env.robot).learns_to_move_in.get(arguments.preset)
-    return settings.env.robot + course if course and not arguments.agent else None
+    return None if isinstance(settings.env, GymSettings) else make_robot(settings.env.robot)
 
 
 def _merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:

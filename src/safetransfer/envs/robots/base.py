@@ -59,6 +59,11 @@ class Robot(abc.ABC):
     learns_to_move_in: ClassVar[Mapping[str, str]] = {}
     """The obstacle course in which a transfer has this robot learn to move before it pre-trains, by
     the preset's name: {"laptop": "Empty"}. Empty: it pre-trains from nothing."""
+    fine_tuning: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    """What fine-tuning after a move has otherwise for this robot, as in `presets`; it goes over
+    `TransferPlan.finetune`."""
+    fine_tuning_epochs: ClassVar[Mapping[str, int]] = {}
+    """Epochs of fine-tuning after a move, by the preset's name, where they are not the plan's."""
 
     @property
     def control_dt(self) -> float:

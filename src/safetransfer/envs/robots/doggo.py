@@ -73,7 +73,9 @@ class Doggo(Robot):
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         # It walks before it minds where it treads, and looks far ahead for reward: a fall costs
         # all that is left of its 100 s. For cost it looks 1 s ahead: what walls will cost later it
-        # could only put off, by standing still. docs/experiments.md says what each of these did.
+        # could only put off, by standing still. So would a high multiplier have it: where a step
+        # costs more than a gap is worth, it stays in front of it. docs/experiments.md says what
+        # each of these did.
         "laptop": {
             "env": {"fallen_steps": 20, "anywhere_heading": 1.57},
             "agent": {
@@ -81,12 +83,22 @@ class Doggo(Robot):
                 "gamma_cost": 0.9,
                 "alpha": 0.01,
                 "target_entropy": -6.0,
-                "constraint_warmup": 10000,
+                "constraint_warmup": 8000,
+                "multiplier_init": 0.5,
                 "multiplier_lr": 0.01,
+                "multiplier_max": 1.5,
             },
             "train": {"epochs": 60, "num_envs": 32, "decisions_per_update": 64.0},
         },
     }
+    # It forgets how to walk from updates as large, and as many to a step, as Point's.
+    fine_tuning: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "laptop": {
+            "agent": {"multiplier_init": 1.5, "lr": 2e-4, "lr_encoder": 2e-4},
+            "train": {"num_envs": 32, "decisions_per_update": 32.0},
+        },
+    }
+    fine_tuning_epochs: ClassVar[Mapping[str, int]] = {"laptop": 10}
 
     def add_to(self, spec: mujoco.MjSpec) -> None:
         torso = spec.worldbody.add_body(name=ROBOT, pos=[0, 0, HEIGHT])

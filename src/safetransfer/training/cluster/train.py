@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ class Cluster:
 
     num_actors: int | None = None  # None: a core for each, but one for the learner
     address: str | None = None  # None: a cluster of this machine alone
+    fewer: bool = False  # a run of fewer hallways than actors takes fewer, in place of an error
 
 
 def train_on_cluster(
@@ -46,17 +48,24 @@ def train_on_cluster(
     cluster, or Ray is not installed.
     """
     run_dir = Path(run_dir).resolve()  # also for the learner's process
+    hallways = settings.train.num_envs
     # Before anything is started:
     open_directory(run_dir, settings)
-    if cluster.num_actors is not None:
-        slots_of(settings.train.num_envs, cluster.num_actors)
-    with connected(cluster.address, cluster.num_actors or max(1, cores() - 1)) as where:
-        num_actors = cluster.num_actors or min(_cores_for_actors(), settings.train.num_envs)
-        slots_of(settings.train.num_envs, num_actors)  # raises where there are too many actors
+    if cluster.num_actors is not None and not cluster.fewer:
+        slots_of(hallways, cluster.num_actors)  # raises where there are too many actors
+    with cluster_of(cluster) as where:
+        num_actors = cluster.num_actors or _cores_for_actors()
+        if cluster.fewer or cluster.num_actors is None:
+            num_actors = min(num_actors, hallways)
         spec = spec_of(settings, run_dir, num_actors, command, init, carry)
         from safetransfer.training.cluster.driver import Driver
 
         return Driver(settings, run_dir, spec, title or settings.env.name).go(where, on_row)
+
+
+def cluster_of(cluster: Cluster) -> contextlib.AbstractContextManager[str]:
+    """Ray for a run of it, or for several in a row; see `connection.connected`."""
+    return connected(cluster.address, cluster.num_actors or max(1, cores() - 1))
 
 
 def spec_of(
