@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from safetransfer.agent import distribution
 from safetransfer.agent.losses import masked_mean, n_step_targets
 from safetransfer.agent.multiplier import Multiplier
-from safetransfer.agent.networks import Networks, Shapes, policy_weights, q_values
+from safetransfer.agent.networks import Networks, Shapes, StateQs, policy_weights
 from safetransfer.agent.normaliser import Normaliser
 from safetransfer.agent.settings import AgentSettings
 from safetransfer.errors import CheckpointError
@@ -219,18 +219,19 @@ class Agent:
 
         # Q1, Q2: entropy-regularised backup; Qc: cost backup (with c where the paper prints r)
         with torch.no_grad():
-            q1, q2, qc = q_values(self.q_target, z, a_pi)
+            q1, q2, qc = StateQs(self.q_target, z).of(a_pi)
             value = torch.minimum(q1, q2) - alpha * log_pi
             ends, valid = batch.terminated, batch.valid
             y = n_step_targets(batch.reward * s.reward_scale, ends, valid, value, s.gamma, s.n_step)
             y_c = n_step_targets(batch.cost * s.cost_scale, ends, valid, qc, s.gamma_cost, s.n_step)
             targets = torch.stack([y, y, y_c])
-        q = n.q_values(z[:-1], batch.action)
+        qs = StateQs(n.q, z[:-1])
+        q = qs.of(batch.action)
         errors = (q - targets).square()
         loss_q, loss_qc = masked_mean(errors[:2], valid), masked_mean(errors[2], valid)
 
         # pi: maximise min Q_i - alpha log pi - beta Qc
-        q1, q2, qc = n.q_values(z[:-1].detach(), a_pi[:-1])
+        q1, q2, qc = qs.detached().of(a_pi[:-1])
         objective = torch.minimum(q1, q2) - alpha * log_pi[:-1]
         if self.constrained:
             objective = objective - beta * qc
@@ -293,7 +294,7 @@ class Agent:
         zeros = torch.zeros(m, self.settings.hidden, device=self.device)
         feedback = torch.zeros(1, m, 2, device=self.device)
         z, _, _ = self.networks.state(tensors, feedback, zeros)
-        q = self.networks.q_values(z[0], torch.as_tensor(action, device=self.device))
+        q = StateQs(self.networks.q, z[0]).of(torch.as_tensor(action, device=self.device))
         return torch.minimum(q[0], q[1]).cpu().numpy()
 
     def parameter_counts(self) -> dict[str, int]:

@@ -15,6 +15,7 @@ the critics' e: then there are two of each vision module, as in the table.
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -24,6 +25,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from safetransfer.agent.convolutions import Convolutions
+from safetransfer.agent.recurrence import GRU
 from safetransfer.agent.settings import AgentSettings
 from safetransfer.errors import SettingError
 
@@ -62,37 +65,28 @@ class Encoder(nn.Module):
 
     def __init__(self, camera: tuple[int, int, int], settings: AgentSettings):
         super().__init__()
-        height, width, channels = camera
         activation = _ACTIVATIONS[settings.activation]
-        layers: list[nn.Module] = []
-        for out, kernel, stride in _CNNS[settings.cnn]:
-            conv = nn.Conv2d(channels, out, kernel, stride)
-            _init_linear(conv.weight, channels * kernel * kernel, settings.activation)
-            nn.init.zeros_(conv.bias)  # type: ignore[arg-type]
-            layers += [conv, activation()]
-            channels = out
-            height, width = (height - kernel) // stride + 1, (width - kernel) // stride + 1
-        if min(height, width) < 1:
-            least = smallest_picture(settings.cnn)
+        least = smallest_picture(settings.cnn)
+        if min(camera[:2]) < least:
             raise SettingError(
                 f"a camera picture of {camera[0]} x {camera[1]} is too small for agent.cnn "
                 f"{settings.cnn!r}, which needs {least} x {least} or more"
             )
-        self.convolutions = nn.Sequential(*layers).to(  # type: ignore[call-overload]
-            memory_format=torch.channels_last
-        )
-        flat = height * width * channels
-        linear = nn.Linear(flat, settings.embedding)
-        _init_linear(linear.weight, flat, settings.activation)
+        self.convolutions = Convolutions(camera, _CNNS[settings.cnn], activation)
+        for layer in self.convolutions:
+            if isinstance(layer, nn.Conv2d):
+                fan_in = layer.in_channels * layer.kernel_size[0] ** 2
+                _init_linear(layer.weight, fan_in, settings.activation)
+                nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+        features = self.convolutions.features
+        linear = nn.Linear(features, settings.embedding)
+        _init_linear(linear.weight, features, settings.activation)
         nn.init.zeros_(linear.bias)
         norm = [nn.LayerNorm(settings.embedding)] if settings.layer_norm else []
-        self.embedding = nn.Sequential(linear, *norm, activation())
+        self.embedding = nn.Sequential(linear, *norm, activation(inplace=True))
 
     def forward(self, camera: Tensor) -> Tensor:
-        # A (B, H, W, C) frame seen as (B, C, H, W) is already in channels-last memory order.
-        x = camera.permute(0, 3, 1, 2).float().mul_(1.0 / 255.0)
-        # Flattened as it lies in memory; the embedding learns whichever order it is given.
-        return self.embedding(self.convolutions(x).permute(0, 2, 3, 1).flatten(1))
+        return self.embedding(self.convolutions(camera))
 
 
 class StackedMLP(nn.Module):
@@ -100,7 +94,7 @@ class StackedMLP(nn.Module):
 
     def __init__(self, heads: int, inputs: int, outputs: int, settings: AgentSettings):
         super().__init__()
-        self.activation = _ACTIVATIONS[settings.activation]()
+        self.activation = _ACTIVATIONS[settings.activation](inplace=True)
         sizes = (inputs, *settings.mlp, outputs)
         self.weights = nn.ParameterList()
         self.biases = nn.ParameterList()
@@ -117,14 +111,25 @@ class StackedMLP(nn.Module):
             self.shift = nn.Parameter(torch.zeros(heads, 1, sizes[1]))
 
     def forward(self, x: Tensor) -> Tensor:
-        x = x.expand(self.weights[0].shape[0], -1, -1)
-        last = len(self.weights) - 1
-        for i, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
-            x = torch.baddbmm(bias, x, weight)
-            if i == 0 and self.scale is not None:
-                x = torch.addcmul(self.shift, F.layer_norm(x, x.shape[-1:]), self.scale)
-            if i < last:
-                x = self.activation(x)
+        return self.finish(self.first(x))
+
+    def first(self, x: Tensor) -> Tensor:
+        """The first layer's sums (heads, B, hidden), from its first inputs x (B, at most in)."""
+        heads, size = len(self.weights[0]), x.shape[-1]
+        return torch.baddbmm(self.biases[0], x.expand(heads, -1, -1), self.weights[0][:, :size])
+
+    def finish(self, sums: Tensor, rest: Tensor | None = None) -> Tensor:
+        """The outputs, from the first layer's sums and the inputs that those do not have in them
+        yet, `rest` (B, in - those): several of them can share one `first`."""
+        x = sums
+        if rest is not None:
+            size = rest.shape[-1]
+            given = rest.expand(len(sums), -1, -1)
+            x = torch.baddbmm(sums, given, self.weights[0][:, -size:])
+        if self.scale is not None:
+            x = torch.addcmul(self.shift, F.layer_norm(x, x.shape[-1:]), self.scale)
+        for weight, bias in zip(self.weights[1:], self.biases[1:], strict=True):
+            x = torch.baddbmm(bias, self.activation(x), weight)
         return x
 
 
@@ -140,7 +145,7 @@ class Networks(nn.Module):
         self.encoder = Encoder(shapes.camera, settings) if shapes.camera else None
         own = shapes.camera is not None and settings.encoders == "separate"
         self.policy_encoder = Encoder(shapes.camera, settings) if own and shapes.camera else None
-        self.gru = nn.GRU(self.x_size, settings.hidden)
+        self.gru = GRU(self.x_size, settings.hidden)
         self.policy = StackedMLP(1, self.z_size, 2 * shapes.actions, settings)
         self.q = StackedMLP(3, self.z_size + shapes.actions, 1, settings)  # Q1, Q2, Qc
 
@@ -170,14 +175,25 @@ class Networks(nn.Module):
         x_policy = self.embed(self.policy_encoder, obs, feedback)
         return z, torch.cat([h.detach(), x_policy], -1), last[0]
 
-    def q_values(self, z: Tensor, action: Tensor) -> Tensor:
-        """Q1, Q2, Qc stacked, (3, ...), of states z (..., Z) and actions (..., A)."""
-        return q_values(self.q, z, action)
 
+class StateQs:
+    """Q1, Q2 and Qc of the same states: what the heads make of z alone is computed once."""
 
-def q_values(heads: StackedMLP, z: Tensor, action: Tensor) -> Tensor:
-    za = torch.cat([z, action], -1)
-    return heads(za.flatten(0, -2)).squeeze(-1).unflatten(1, za.shape[:-1])
+    def __init__(self, heads: StackedMLP, z: Tensor):
+        """z: (..., Z)."""
+        self._heads, self._shape = heads, z.shape[:-1]
+        self._sums = heads.first(z.flatten(0, -2))
+
+    def of(self, action: Tensor) -> Tensor:
+        """Q1, Q2, Qc stacked, (3, ...), of actions (..., A)."""
+        q = self._heads.finish(self._sums, action.flatten(0, -2))
+        return q.squeeze(-1).unflatten(1, self._shape)
+
+    def detached(self) -> StateQs:
+        """The same for gradients that are to reach the actions, and not the states."""
+        other = copy.copy(self)
+        other._sums = self._sums.detach()
+        return other
 
 
 def policy_weights(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
