@@ -1,4 +1,4 @@
-"""Writes the results table into README.md, between its markers, from the kept runs.
+"""Writes the tables of results into README.md, between their markers, from the kept runs.
 
 python docs/fill_readme.py
 """
@@ -11,10 +11,13 @@ from safetransfer.report.markdown import markdown_table
 from safetransfer.report.runs import read_transfer
 
 ROOT = Path(__file__).resolve().parent.parent
-BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"
 
 readme = ROOT / "README.md"
-before, rest = readme.read_text().split(BEGIN)
-_, after = rest.split(END)
-table = markdown_table(read_transfer(ROOT / "results" / "point"))
-readme.write_text(f"{before}{BEGIN}\n{table}\n{END}{after}")
+text = readme.read_text()
+for robot in ("point", "doggo"):
+    begin, end = f"<!-- results/{robot}: begin -->", f"<!-- results/{robot}: end -->"
+    before, rest = text.split(begin)
+    _, after = rest.split(end)
+    table = markdown_table(read_transfer(ROOT / "results" / robot))
+    text = f"{before}{begin}\n{table}\n{end}{after}"
+readme.write_text(text)

@@ -164,6 +164,13 @@ def test_headline_is_the_ratio_of_the_logged_costs(transfer):
     )
 
 
+def test_the_headline_where_learning_there_cost_nothing(transfer):
+    write_run(transfer / "seed-0" / "scratch-PointPoles", 8, 0.0)
+    text = _read(transfer).text
+    assert "cost something, where learning there cost nothing" in text
+    assert "a total cost of 50.0 against 0 from scratch" in text
+
+
 def test_the_markdown_table_says_what_the_page_does(transfer, capsys):
     assert main(["report", str(transfer), "--markdown"]) == 0
     out = capsys.readouterr().out

@@ -137,6 +137,8 @@ def _finding(transfer: Transfer, target: str) -> str:
         )
     if paid.ratio == math.inf:
         verdict = "cost <strong>nothing at all</strong>"
+    elif paid.ratio == 0:
+        verdict = "cost <strong>something, where learning there cost nothing</strong>"
     elif paid.ratio >= 1:
         verdict = f"cost <strong>{times(paid.ratio)} times less</strong> than learning there"
     else:

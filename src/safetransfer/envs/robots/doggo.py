@@ -86,7 +86,7 @@ class Doggo(Robot):
                 "constraint_warmup": 8000,
                 "multiplier_init": 0.5,
                 "multiplier_lr": 0.01,
-                "multiplier_max": 1.5,
+                "multiplier_max": 1.0,
             },
             "train": {"epochs": 60, "num_envs": 32, "decisions_per_update": 64.0},
         },
@@ -94,7 +94,12 @@ class Doggo(Robot):
     # It forgets how to walk from updates as large, and as many to a step, as Point's.
     fine_tuning: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "laptop": {
-            "agent": {"multiplier_init": 1.5, "lr": 2e-4, "lr_encoder": 2e-4},
+            "agent": {
+                "multiplier_init": 1.5,
+                "multiplier_max": 1.5,
+                "lr": 2e-4,
+                "lr_encoder": 2e-4,
+            },
             "train": {"num_envs": 32, "decisions_per_update": 32.0},
         },
     }
