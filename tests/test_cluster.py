@@ -1,6 +1,8 @@
 """Training on a cluster without one: what actors and the learner do, over a line of the test's."""
 
+import gc
 import importlib.util
+import pickle
 import random
 import socket
 import threading
@@ -12,7 +14,7 @@ import torch
 
 from safetransfer import settings_io
 from safetransfer.errors import SettingError, TrainingError
-from safetransfer.replay import Chunk
+from safetransfer.replay import Chunk, Episode
 from safetransfer.training.cluster import collecting, learning
 from safetransfer.training.cluster.collecting import Backlog, Collecting, load_weights, weights_of
 from safetransfer.training.cluster.learning import ClusterLearner
@@ -227,6 +229,33 @@ def test_a_replaced_actor_s_episodes_end_and_nothing_more_is_taken_from_it(tmp_p
     followed = batch.obs["proprio"][1:, :, 0] - batch.obs["proprio"][:-1, :, 0]
     assert set(batch.obs["proprio"][:-1, :, 0][batch.valid].tolist()) == {1.0, 2.0}
     assert not followed[batch.valid].any(), "a sequence went from one actor into the next"
+
+
+def test_a_chunk_s_memory_is_free_as_soon_as_it_is_taken_in(tmp_path):
+    """It arrives as views of the object store, of which a whole epoch's would not have room."""
+    settings = smoke()
+    sent = chunk_of(settings)
+    first = {name: array[0, 0] for name, array in sent.obs.items()}
+    sent.episodes = [Episode(1.0, 2.0, 3, True, 0.5, first, sent.action[0, 0])]
+    parts = []
+    packed = pickle.dumps(sent, protocol=5, buffer_callback=parts.append)
+    raw = [part.raw() for part in parts]
+    store, ends = bytearray(b"".join(raw)), np.cumsum([len(part) for part in raw])
+    views = [memoryview(store)[end - len(part) : end] for part, end in zip(raw, ends, strict=True)]
+    arrived = pickle.loads(packed, buffers=views)
+    learner = learner_of(settings, tmp_path)
+    thread = in_thread(learner)
+    learner.receive(Word("0.0", 0), Parcel(0, arrived, ("", 0), 0.0, 0.0))
+    until(lambda: learner.counters["episodes"] == 1)
+    until(lambda: not learner._mailbox)
+    del arrived, views
+    time.sleep(0.5)  # it waits for the next one, and forgets this one
+    gc.collect()
+    store.append(0)  # BufferError: "existing exports of data", if anything looks at it still
+    (episode,) = learner.meter.episodes
+    assert (episode.first_obs["camera"] == first["camera"]).all()
+    learner.leave()
+    thread.join(30)
 
 
 # ---------------------------------------------------------------- actors

@@ -165,6 +165,7 @@ def test_headline_is_the_ratio_of_the_logged_costs(transfer):
 
 
 def test_the_headline_where_learning_there_cost_nothing(transfer):
+    shutil.rmtree(transfer / "seed-0" / "scratch-PointPoles")
     write_run(transfer / "seed-0" / "scratch-PointPoles", 8, 0.0)
     text = _read(transfer).text
     assert "cost something, where learning there cost nothing" in text

@@ -25,8 +25,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from safetransfer.agent.convolutions import Convolutions
-from safetransfer.agent.recurrence import GRU
 from safetransfer.agent.settings import AgentSettings
 from safetransfer.errors import SettingError
 
@@ -65,28 +63,37 @@ class Encoder(nn.Module):
 
     def __init__(self, camera: tuple[int, int, int], settings: AgentSettings):
         super().__init__()
+        height, width, channels = camera
         activation = _ACTIVATIONS[settings.activation]
-        least = smallest_picture(settings.cnn)
-        if min(camera[:2]) < least:
+        layers: list[nn.Module] = []
+        for out, kernel, stride in _CNNS[settings.cnn]:
+            conv = nn.Conv2d(channels, out, kernel, stride)
+            _init_linear(conv.weight, channels * kernel * kernel, settings.activation)
+            nn.init.zeros_(conv.bias)  # type: ignore[arg-type]
+            layers += [conv, activation()]
+            channels = out
+            height, width = (height - kernel) // stride + 1, (width - kernel) // stride + 1
+        if min(height, width) < 1:
+            least = smallest_picture(settings.cnn)
             raise SettingError(
                 f"a camera picture of {camera[0]} x {camera[1]} is too small for agent.cnn "
                 f"{settings.cnn!r}, which needs {least} x {least} or more"
             )
-        self.convolutions = Convolutions(camera, _CNNS[settings.cnn], activation)
-        for layer in self.convolutions:
-            if isinstance(layer, nn.Conv2d):
-                fan_in = layer.in_channels * layer.kernel_size[0] ** 2
-                _init_linear(layer.weight, fan_in, settings.activation)
-                nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
-        features = self.convolutions.features
-        linear = nn.Linear(features, settings.embedding)
-        _init_linear(linear.weight, features, settings.activation)
+        self.convolutions = nn.Sequential(*layers).to(  # type: ignore[call-overload]
+            memory_format=torch.channels_last
+        )
+        flat = height * width * channels
+        linear = nn.Linear(flat, settings.embedding)
+        _init_linear(linear.weight, flat, settings.activation)
         nn.init.zeros_(linear.bias)
         norm = [nn.LayerNorm(settings.embedding)] if settings.layer_norm else []
-        self.embedding = nn.Sequential(linear, *norm, activation(inplace=True))
+        self.embedding = nn.Sequential(linear, *norm, activation())
 
     def forward(self, camera: Tensor) -> Tensor:
-        return self.embedding(self.convolutions(camera))
+        # A (B, H, W, C) frame seen as (B, C, H, W) is already in channels-last memory order.
+        x = camera.permute(0, 3, 1, 2).float().mul_(1.0 / 255.0)
+        # Flattened as it lies in memory; the embedding learns whichever order it is given.
+        return self.embedding(self.convolutions(x).permute(0, 2, 3, 1).flatten(1))
 
 
 class StackedMLP(nn.Module):
@@ -94,7 +101,7 @@ class StackedMLP(nn.Module):
 
     def __init__(self, heads: int, inputs: int, outputs: int, settings: AgentSettings):
         super().__init__()
-        self.activation = _ACTIVATIONS[settings.activation](inplace=True)
+        self.activation = _ACTIVATIONS[settings.activation]()
         sizes = (inputs, *settings.mlp, outputs)
         self.weights = nn.ParameterList()
         self.biases = nn.ParameterList()
@@ -145,7 +152,7 @@ class Networks(nn.Module):
         self.encoder = Encoder(shapes.camera, settings) if shapes.camera else None
         own = shapes.camera is not None and settings.encoders == "separate"
         self.policy_encoder = Encoder(shapes.camera, settings) if own and shapes.camera else None
-        self.gru = GRU(self.x_size, settings.hidden)
+        self.gru = nn.GRU(self.x_size, settings.hidden)
         self.policy = StackedMLP(1, self.z_size, 2 * shapes.actions, settings)
         self.q = StackedMLP(3, self.z_size + shapes.actions, 1, settings)  # Q1, Q2, Qc
 

@@ -37,7 +37,7 @@ class Head(nn.Module):
                 norm.bias.data.copy_(stack.shift[index, 0].detach())
                 layers.append(norm)
             if i < last:
-                layers.append(type(stack.activation)())
+                layers.append(copy.deepcopy(stack.activation))
         self.layers = nn.Sequential(*layers)
 
     def forward(self, *inputs: Tensor) -> Tensor:
@@ -49,9 +49,9 @@ class Eye(nn.Module):
 
     def __init__(self, encoder: Encoder):
         super().__init__()
-        layers = copy.deepcopy(list(encoder.convolutions))
-        self.convolutions = nn.Sequential(*layers)
-        self.convolutions.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+        self.convolutions = copy.deepcopy(encoder.convolutions).to(
+            memory_format=torch.contiguous_format
+        )
         self.embedding = copy.deepcopy(encoder.embedding)
 
     def forward(self, camera: Tensor) -> Tensor:
@@ -68,8 +68,7 @@ class PlainLearner:
         n = agent.networks
         self.eye = Eye(n.encoder) if n.encoder else None
         self.policy_eye = Eye(n.policy_encoder) if n.policy_encoder else None
-        self.gru = nn.GRU(n.gru.input_size, n.gru.hidden_size)
-        self.gru.load_state_dict(n.gru.state_dict())
+        self.gru = copy.deepcopy(n.gru)
         self.policy = Head(n.policy, 0)
         self.q1, self.q2, self.qc = (Head(n.q, i) for i in range(3))
         self.targets = [Head(agent.q_target, i).requires_grad_(False) for i in range(3)]

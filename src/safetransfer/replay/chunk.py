@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -18,6 +18,11 @@ class Episode:
     discounted_return: float  # scaled as the critics see it, from the first decision
     first_obs: dict[str, np.ndarray]
     first_action: np.ndarray
+
+    def copy(self) -> Episode:
+        """The same in arrays of its own."""
+        obs = {name: array.copy() for name, array in self.first_obs.items()}
+        return replace(self, first_obs=obs, first_action=self.first_action.copy())
 
 
 @dataclass

@@ -279,6 +279,9 @@ class ClusterLearner(Learner):
         if self._open.get(slot, name) != name:  # its predecessor's episodes are never finished
             self.replay.close_episodes(rings.rings)
         self._open[slot] = name
+        # Arrays that Ray delivers are views of its object store. Episodes are kept until the epoch
+        # ends, and would keep all of their chunk there: in a long epoch the store runs full.
+        parcel.chunk.episodes = [episode.copy() for episode in parcel.chunk.episodes]
         self.take_in(parcel.chunk, rings.first_ring)
         life, count = parcel.version
         if life == self.life:
