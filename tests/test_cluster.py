@@ -249,9 +249,16 @@ def test_a_chunk_s_memory_is_free_as_soon_as_it_is_taken_in(tmp_path):
     until(lambda: learner.counters["episodes"] == 1)
     until(lambda: not learner._mailbox)
     del arrived, views
-    time.sleep(0.5)  # it waits for the next one, and forgets this one
-    gc.collect()
-    store.append(0)  # BufferError: "existing exports of data", if anything looks at it still
+
+    def is_free():
+        gc.collect()
+        try:
+            store.append(0)  # refused while anything looks at it
+        except BufferError:
+            return False
+        return True
+
+    until(is_free, 10.0)
     (episode,) = learner.meter.episodes
     assert (episode.first_obs["camera"] == first["camera"]).all()
     learner.leave()
