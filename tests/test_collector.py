@@ -1,10 +1,14 @@
 """The collector against a scripted pair of environments whose every number is known."""
 
+import pickle
+
 import numpy as np
 
+from safetransfer.agent.agent import Agent
 from safetransfer.agent.networks import Shapes
 from safetransfer.replay import SequenceReplay
 from safetransfer.training.collector import Collector
+from safetransfer.training.settings import preset
 
 LENGTHS = (3, 5)  # transitions of an episode of each environment
 REPEAT = 2  # environment steps of a decision
@@ -45,6 +49,14 @@ class Scripted:
         return self.observe(), reward, terminated, truncated, info
 
 
+class Stateful(Scripted):
+    def get_state(self):
+        return {"episode": self.episode.copy(), "age": self.age.copy()}
+
+    def set_state(self, state):
+        self.episode, self.age = state["episode"].copy(), state["age"].copy()
+
+
 class Remembering:
     """An actor whose hidden state counts its decisions since it was last reset."""
 
@@ -53,6 +65,13 @@ class Remembering:
 
     def act(self, obs, last_reward, last_cost, carry, rng):
         return obs["proprio"] / 1000, carry + 1
+
+
+class Noisy(Remembering):
+    """Its actions are the factors on its noise."""
+
+    def act(self, obs, last_reward, last_cost, carry, rng, noise_scale):
+        return noise_scale[:, None].copy(), carry + 1
 
 
 def collected(decisions=12):
@@ -131,3 +150,33 @@ def test_what_the_replay_makes_of_it():
         assert not batch.terminated.numpy()[last_of_truncated].any()
         saw_last_of_truncated |= bool(last_of_truncated.any())
     assert saw_last_of_truncated
+
+
+def test_a_share_of_whole_episodes_is_acted_by_the_mode():
+    collector = Collector(Scripted(), Noisy(), 0, 1.0, 1.0, mode_episodes=0.25)
+    scale = collector.collect(1500).action[:, :, 0]
+    episodes = [scale[:, e].reshape(-1, length) for e, length in enumerate(LENGTHS)]
+    assert all((x == x[:, :1]).all() for x in episodes)  # all of an episode, or none of it
+    firsts = np.concatenate([x[:, 0] for x in episodes])
+    assert set(firsts) == {0.0, 1.0}
+    assert abs(firsts.mean() - 0.75) < 4 * np.sqrt(0.25 * 0.75 / len(firsts))
+
+
+def test_which_episodes_are_by_the_mode_is_kept_with_them():
+    first = Collector(Stateful(), Noisy(), 0, 1.0, 1.0, mode_episodes=0.5)
+    first.collect(4)
+    second = Collector(Stateful(), Noisy(), 1, 1.0, 1.0, mode_episodes=0.5)
+    second.load_state_dict(pickle.loads(pickle.dumps(first.state_dict())))
+    assert (first.collect(50).action == second.collect(50).action).all()
+
+
+def test_without_noise_the_actor_takes_its_mode():
+    agent = Agent(Shapes(None, 3, 2), preset("smoke").agent)
+    state = ({"proprio": np.ones((3, 3), np.float32)}, *np.zeros((2, 3), np.float32),
+             agent.actor.initial_carry(3))  # fmt: skip
+    mode, _ = agent.actor.act(*state)
+    scale = np.array([0, 1, 0], np.float32)
+    mixed, _ = agent.actor.act(*state, np.random.default_rng(0), scale)
+    sampled, _ = agent.actor.act(*state, np.random.default_rng(0))
+    assert (mixed[[0, 2]] == mode[[0, 2]]).all()
+    assert (mixed[1] == sampled[1]).all() and (mixed[1] != mode[1]).any()

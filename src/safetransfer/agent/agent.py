@@ -75,6 +75,7 @@ class Actor(nn.Module):
         last_cost: np.ndarray,
         carry: np.ndarray,
         rng: np.random.Generator | None = None,
+        noise_scale: np.ndarray | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
         """One decision for each of n environments.
 
@@ -83,6 +84,7 @@ class Actor(nn.Module):
             last_reward, last_cost: (n,), as the environment gave them (0 at an episode's start).
             carry: (n, hidden).
             rng: source of exploration; None takes the distribution's mode.
+            noise_scale: (n,) factors on the exploration, 0 for the mode; None: 1.
 
         Returns:
             action (n, A) float32 in [-1, 1], and the next carry.
@@ -101,7 +103,10 @@ class Actor(nn.Module):
             action = distribution.mode(parameters)
         else:
             shape = (parameters.shape[0], parameters.shape[1] // 2)
-            noise = torch.from_numpy(rng.standard_normal(shape, dtype=np.float32)).to(device)
+            drawn = rng.standard_normal(shape, dtype=np.float32)
+            if noise_scale is not None:
+                drawn *= noise_scale[:, None]
+            noise = torch.from_numpy(drawn).to(device)
             action = distribution.action(parameters, noise)
         return action.cpu().numpy(), h.cpu().numpy()
 

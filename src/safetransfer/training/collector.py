@@ -37,8 +37,18 @@ class Collector:
         seed: int,
         reward_scale: float,
         gamma: float,
+        mode_episodes: float = 0.0,
     ):
+        """
+        Args:
+            env: stepped by `collect`, and by nothing else.
+            actor: acts; its weights may change between calls of `collect`.
+            seed: of hallways and exploration.
+            reward_scale, gamma: of the discounted returns that Q is held against.
+            mode_episodes: share of the episodes in which the actor takes its mode throughout.
+        """
         self.env, self.actor = env, actor
+        self.mode_episodes = mode_episodes
         self.rng = np.random.default_rng(np.random.SeedSequence([seed, 1]))
         self.reward_scale, self.gamma = reward_scale, gamma
         self._begin(seed)
@@ -61,6 +71,8 @@ class Collector:
         self.first_obs = {k: v.copy() for k, v in self.obs.items()}
         self.first_action = np.zeros((n, 0), np.float32)
         self.fresh = np.ones(n, bool)  # no decision taken yet in this episode
+        # Factors on the exploration noise, 0 in episodes by the mode.
+        self.noise_scale = self._draw_noise_scale(n)
 
     def collect(self, decisions: int, act: Callable[..., Any] | None = None) -> Chunk:
         """Take `decisions` decisions in every environment; `act` replaces the actor (for tests)."""
@@ -80,7 +92,11 @@ class Collector:
             for name, value in self.obs.items():
                 obs[name][t] = value
             last_reward[t], last_cost[t], hidden[t] = self.last_reward, self.last_cost, self.carry
-            a, self.carry = act(self.obs, self.last_reward, self.last_cost, self.carry, self.rng)
+            state = (self.obs, self.last_reward, self.last_cost, self.carry)
+            if self.mode_episodes:
+                a, self.carry = act(*state, self.rng, self.noise_scale)
+            else:
+                a, self.carry = act(*state, self.rng)
             if action is None:
                 action = np.empty((k, *a.shape), np.float32)
             action[t] = a
@@ -151,10 +167,16 @@ class Collector:
         self.discount[which] = 1.0
         self.full_start[which] = np.asarray(info["full_start"])[which]
         self.fresh[which] = True
+        self.noise_scale[which] = self._draw_noise_scale(len(which))
+
+    def _draw_noise_scale(self, n: int) -> np.ndarray:
+        if not self.mode_episodes:  # draws nothing: the exploration's numbers stay what they are
+            return np.ones(n, np.float32)
+        return (self.rng.random(n) >= self.mode_episodes).astype(np.float32)
 
     _OPEN = (
         "carry", "last_reward", "last_cost", "episode_return", "episode_cost", "discounted",
-        "discount", "steps", "full_start", "first_action", "fresh",
+        "discount", "steps", "full_start", "first_action", "fresh", "noise_scale",
     )  # fmt: skip
 
     def state_dict(self) -> dict[str, Any]:
@@ -174,7 +196,8 @@ class Collector:
             self._begin(int(self.rng.integers(2**31)))
             return
         for name in self._OPEN:
-            setattr(self, name, state["open"][name].copy())
+            if name in state["open"]:  # `noise_scale` is younger than some checkpoints
+                setattr(self, name, state["open"][name].copy())
         self.obs = {name: np.array(value) for name, value in state["obs"].items()}
         self.first_obs = {name: value.copy() for name, value in state["first_obs"].items()}
         self.rng = state["rng"]

@@ -86,7 +86,12 @@ class Run(Learner):
         self.begins_anew = False  # goes on with new episodes: the open ones could not be kept
         self._sync_actor()
         self.collector = Collector(
-            self.env, self.actor, t.seed, settings.agent.reward_scale, settings.agent.gamma
+            self.env,
+            self.actor,
+            t.seed,
+            settings.agent.reward_scale,
+            settings.agent.gamma,
+            t.mode_episodes,
         )
         if saved is not None:
             self.load(saved)

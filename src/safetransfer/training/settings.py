@@ -29,6 +29,9 @@ class TrainSettings:
     num_envs: int = _f(64, "hallways stepped together")
     collect_decisions: int = _f(16, "decisions per hallway between exchanges of weights and data")
     decisions_per_update: float = _f(128.0, "decisions collected per update, kept exactly")
+    mode_episodes: float = _f(
+        0.0, "share of the collected episodes in which the agent acts by its mode, unexplored"
+    )
     learning_starts: int = _f(4000, "decisions collected before the first update")
     replay_size: int = _f(500_000, "decisions held by the replay")
     replay_stride: int = _f(4, "decisions between stored hidden states")
@@ -57,6 +60,10 @@ class TrainSettings:
         ):  # fmt: skip
             if getattr(self, name) < 1:
                 raise SettingError(f"train.{name} is {getattr(self, name)}; it must be 1 or more")
+        if not 0.0 <= self.mode_episodes < 1.0:
+            raise SettingError(
+                f"train.mode_episodes is {self.mode_episodes}; it must be in [0, 1)"
+            )
         if self.decisions_per_update <= 0:
             raise SettingError(
                 f"train.decisions_per_update is {self.decisions_per_update}; it must be above 0"

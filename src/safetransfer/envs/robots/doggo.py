@@ -88,7 +88,12 @@ class Doggo(Robot):
                 "multiplier_lr": 0.01,
                 "multiplier_max": 1.0,
             },
-            "train": {"epochs": 60, "num_envs": 32, "decisions_per_update": 64.0},
+            "train": {
+                "epochs": 60,
+                "num_envs": 32,
+                "decisions_per_update": 64.0,
+                "mode_episodes": 0.25,
+            },
         },
     }
     # It forgets how to walk from updates as large, and as many to a step, as Point's.

@@ -110,7 +110,9 @@ class Collecting:
         agent = make_agent(settings, shapes_of(self.env), torch.device("cpu"))
         self.actor = agent.actor.requires_grad_(False)
         seed = actor_seed(t.seed, slot.index, incarnation)
-        self.collector = Collector(self.env, self.actor, seed, a.reward_scale, a.gamma)
+        self.collector = Collector(
+            self.env, self.actor, seed, a.reward_scale, a.gamma, t.mode_episodes
+        )
         self.slot, self.name, self.node = slot, actor_name(slot.index, incarnation), node
         self.backlog = Backlog()
         self.version: Version | None = None
