@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from safetransfer.agent.agent import Agent, Batch
-from safetransfer.agent.networks import Shapes
+from safetransfer.agent.networks import Encoder, Shapes
 from safetransfer.agent.settings import AgentSettings
 from safetransfer.errors import CheckpointError
 
@@ -243,3 +243,26 @@ def test_the_entropy_that_alpha_is_tuned_towards_falls_over_the_run():
         agent.anneal(share)
         assert -50 < agent.update(batch_of())["entropy"] < 50
         assert (agent.alpha < 0.5) is falls
+
+
+@pytest.mark.parametrize("cnn, channels", [("nature", 1), ("patch", 3)])
+def test_a_gpu_s_way_through_the_first_convolution_is_that_convolution(cnn, channels):
+    encoder = Encoder((50, 46, channels), AgentSettings(cnn=cnn))
+    camera = torch.randint(256, (5, 50, 46, channels), dtype=torch.uint8)
+    expected = encoder.convolutions[0](camera.permute(0, 3, 1, 2) / 255.0)
+    product = encoder._first_as_product(camera)
+    torch.testing.assert_close(product, expected, rtol=1e-4, atol=1e-5)
+    first = encoder.convolutions[0].weight
+    gradients = [torch.autograd.grad(x.square().sum(), first)[0] for x in (product, expected)]
+    torch.testing.assert_close(*gradients, rtol=1e-4, atol=1e-3)
+
+
+def test_in_bfloat16_losses_are_nearly_those_of_float32():
+    batch, noise = batch_of(), torch.randn(4, 2, 2, generator=torch.Generator().manual_seed(0))
+    exact = agent_of().update(batch, 0.02, noise)
+    agent = Agent(SHAPES, AgentSettings(**SMALL), seed=0, precision="bfloat16")
+    rounded = agent.update(batch, 0.02, noise)
+    assert all(p.dtype == torch.float32 for p in agent.networks.parameters())
+    for name in ("loss_q", "loss_qc", "loss_pi", "entropy", "grad_norm"):
+        assert rounded[name] == pytest.approx(exact[name], rel=0.03, abs=0.01), name
+    assert rounded["loss_q"] != exact["loss_q"]

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+from safetransfer.agent.precision import multiplies_bfloat16
 from safetransfer.benchmarks import camera, collector, env, learner, peer, spy, train
 from safetransfer.envs.hallway import HallwayVectorEnv
 from safetransfer.envs.registration import env_names
@@ -46,6 +47,10 @@ def test_learner(monkeypatch):
         for key in ("updates_per_s", "sequence_steps_per_s", "peak_share", "eager_ratio"):
             assert positive(result[name][key]), (name, key)
         assert result[name]["parameters"]["Total"] > 0
+        short = result[name]["bfloat16"]
+        assert (short is not None) == multiplies_bfloat16()
+        if short:  # rounded to 8 bits and no more than that
+            assert positive(short["eager_ratio"]) and 0 < short["loss_difference"] < 0.1
 
 
 def test_train(monkeypatch):

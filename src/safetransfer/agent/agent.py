@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -16,6 +16,8 @@ from safetransfer.agent.losses import masked_mean, n_step_targets
 from safetransfer.agent.multiplier import Multiplier
 from safetransfer.agent.networks import Networks, Shapes, StateQs, policy_weights
 from safetransfer.agent.normaliser import Normaliser
+from safetransfer.agent.precision import arithmetic
+from safetransfer.agent.recording import Recorded
 from safetransfer.agent.settings import AgentSettings
 from safetransfer.errors import CheckpointError
 
@@ -23,6 +25,9 @@ from safetransfer.errors import CheckpointError
 CARRY = ("policy", "weights", "multiplier", "optimisers", "replay")
 
 
+SCALARS = (
+    "loss_q", "loss_qc", "loss_pi", "q", "qc", "entropy", "alpha", "grad_norm", "grad_norm_pi",
+)  # fmt: skip
 MUST_BE_FINITE = ("loss_q", "loss_qc", "loss_pi", "grad_norm", "grad_norm_pi")
 
 
@@ -44,6 +49,12 @@ class Batch:
         """All of them."""
         return [*self.obs.values(), *(getattr(self, f.name) for f in fields(self)[1:])]
 
+    @staticmethod
+    def of_tensors(tensors: Sequence[Tensor], names: Sequence[str]) -> Batch:
+        """The batch whose `tensors` these are, with observations of these names."""
+        n = len(names)
+        return Batch(dict(zip(names, tensors, strict=False)), *tensors[n:])
+
     def to(self, device: torch.device) -> Batch:
         """The same batch on another device."""
 
@@ -58,10 +69,17 @@ class Batch:
 class Actor(nn.Module):
     """The part of the agent that acts: what collectors and evaluations need, and nothing more."""
 
-    def __init__(self, networks: Networks, normaliser: Normaliser, settings: AgentSettings):
+    def __init__(
+        self,
+        networks: Networks,
+        normaliser: Normaliser,
+        settings: AgentSettings,
+        cuda_graphs: bool = False,
+    ):
         super().__init__()
         self.networks, self.normaliser, self.settings = networks, normaliser, settings
         self.hidden = settings.hidden
+        self._recorded = Recorded([]) if cuda_graphs else None
 
     def initial_carry(self, n: int) -> np.ndarray:
         """Hidden states at an episode's start, (n, hidden)."""
@@ -89,26 +107,38 @@ class Actor(nn.Module):
         Returns:
             action (n, A) float32 in [-1, 1], and the next carry.
         """
-        device = self.normaliser.mean.device
-        tensors = {k: torch.as_tensor(v, device=device).unsqueeze(0) for k, v in obs.items()}
-        tensors["proprio"] = self.normaliser(tensors["proprio"])
-        feedback = scaled_feedback(
-            torch.as_tensor(last_reward, device=device).unsqueeze(0),
-            torch.as_tensor(last_cost, device=device).unsqueeze(0),
-            self.settings,
-        )
-        _, z, h = self.networks.state(tensors, feedback, torch.as_tensor(carry, device=device))
-        parameters = self.networks.policy(z[0])[0]
-        if rng is None:
-            action = distribution.mode(parameters)
-        else:
-            shape = (parameters.shape[0], parameters.shape[1] // 2)
-            drawn = rng.standard_normal(shape, dtype=np.float32)
+        inputs = [*obs.values(), last_reward, last_cost, carry]
+        actions = self.networks.shapes.actions
+        if rng is not None:
+            drawn = rng.standard_normal((len(carry), actions), dtype=np.float32)
             if noise_scale is not None:
                 drawn *= noise_scale[:, None]
-            noise = torch.from_numpy(drawn).to(device)
-            action = distribution.action(parameters, noise)
+            inputs.append(drawn)
+        device = self.normaliser.mean.device
+        names = tuple(obs)
+        tensors = [torch.as_tensor(x, device=device) for x in inputs]
+
+        def decide(tensors: list[Tensor]) -> Tensor:
+            return torch.cat(self._decide(names, tensors), -1)
+
+        if self._recorded is not None and device.type == "cuda":
+            out = self._recorded((names, rng is None), tensors, decide)
+            both = out.cpu().numpy()
+            return both[:, :actions], both[:, actions:]
+        action, h = self._decide(names, tensors)
         return action.cpu().numpy(), h.cpu().numpy()
+
+    def _decide(self, names: tuple[str, ...], inputs: list[Tensor]) -> tuple[Tensor, Tensor]:
+        """Actions and hidden states from `act`'s arguments as tensors, noise last if at all."""
+        last_reward, last_cost, carry, *noise = inputs[len(names) :]
+        obs = {name: x.unsqueeze(0) for name, x in zip(names, inputs, strict=False)}
+        obs["proprio"] = self.normaliser(obs["proprio"])
+        feedback = scaled_feedback(last_reward[None], last_cost[None], self.settings)
+        _, z, h = self.networks.state(obs, feedback, carry)
+        parameters = self.networks.policy(z[0])[0]
+        if noise:
+            return distribution.action(parameters, noise[0]), h
+        return distribution.mode(parameters), h
 
 
 def scaled_feedback(last_reward: Tensor, last_cost: Tensor, settings: AgentSettings) -> Tensor:
@@ -128,16 +158,27 @@ class Agent:
         seed: int = 0,
         device: str | torch.device = "cpu",
         steps_per_decision: int = 1,
+        precision: str = "float32",
+        cuda_graphs: bool = False,
     ):
-        """`steps_per_decision`: environment steps in which one action is repeated."""
+        """
+        Args:
+            shapes, settings: of the networks, and everything else.
+            seed: of weights and noise.
+            device: where the agent lives.
+            steps_per_decision: environment steps in which one action is repeated.
+            precision: of an update's products, one of `precision.PRECISIONS`.
+            cuda_graphs: launch an update's kernels as one CUDA graph; on a GPU only.
+        """
         self.settings, self.shapes = settings, shapes
         self.device = torch.device(device)
+        self.precision = precision
         self.steps_per_decision = steps_per_decision
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.networks = Networks(shapes, settings).to(self.device)
         self.normaliser = Normaliser(shapes.proprio).to(self.device)
-        self.actor = Actor(self.networks, self.normaliser, settings)
+        self.actor = Actor(self.networks, self.normaliser, settings, cuda_graphs)
         self.q_target = copy.deepcopy(self.networks.q).requires_grad_(False)
         self.log_alpha = torch.tensor(float(np.log(settings.alpha)), device=self.device)
         self.log_alpha.requires_grad_(settings.tune_alpha)
@@ -146,6 +187,10 @@ class Agent:
         self.generator = torch.Generator(device=self.device).manual_seed(seed)
         self.updates = 0
         self._groups()
+        self._recorded = (
+            Recorded([*self._critic_parameters, *self._policy_parameters]) if cuda_graphs else None
+        )
+        self._beta = torch.zeros((), device=self.device)  # the multiplier, where a graph reads it
 
     def _groups(self) -> None:
         n = self.networks
@@ -208,63 +253,12 @@ class Agent:
             caller should stop.
         """
         s, n = self.settings, self.networks
-        obs = dict(batch.obs)
-        obs["proprio"] = self.normaliser(obs["proprio"])
-        feedback = scaled_feedback(batch.last_reward, batch.last_cost, s)
-        z, z_policy, _ = n.state(obs, feedback, batch.carry)
-
-        # a' ~ pi, used both as the next action of the backups and in the policy's own loss
         if noise is None:
-            shape = (*z.shape[:2], self.shapes.actions)
+            shape = (*batch.last_reward.shape, self.shapes.actions)
             noise = torch.randn(shape, generator=self.generator, device=self.device)
-        a_pi, log_pi = distribution.sample(
-            n.policy(z_policy.flatten(0, 1))[0].unflatten(0, z.shape[:2]), noise
-        )
-        alpha, beta = self.log_alpha.detach().exp(), self.multiplier.value
-
-        # Q1, Q2: entropy-regularised backup; Qc: cost backup (with c where the paper prints r)
-        with torch.no_grad():
-            q1, q2, qc = StateQs(self.q_target, z).of(a_pi)
-            value = torch.minimum(q1, q2) - alpha * log_pi
-            ends, valid = batch.terminated, batch.valid
-            y = n_step_targets(batch.reward * s.reward_scale, ends, valid, value, s.gamma, s.n_step)
-            y_c = n_step_targets(batch.cost * s.cost_scale, ends, valid, qc, s.gamma_cost, s.n_step)
-            targets = torch.stack([y, y, y_c])
-        qs = StateQs(n.q, z[:-1])
-        q = qs.of(batch.action)
-        errors = (q - targets).square()
-        loss_q, loss_qc = masked_mean(errors[:2], valid), masked_mean(errors[2], valid)
-
-        # pi: maximise min Q_i - alpha log pi - beta Qc
-        q1, q2, qc = qs.detached().of(a_pi[:-1])
-        objective = torch.minimum(q1, q2) - alpha * log_pi[:-1]
-        if self.constrained:
-            objective = objective - beta * qc
-            if s.normalise_objective:
-                objective = objective / (1.0 + beta)
-        loss_pi = -masked_mean(objective, valid)
-        policy_gradients = torch.autograd.grad(loss_pi, self._policy_parameters)
-
-        self.critic_optimiser.zero_grad(set_to_none=True)
-        (2.0 * loss_q + loss_qc).backward()
-        norm = nn.utils.clip_grad_norm_(self._critic_parameters, s.max_grad_norm, foreach=True)
-        for parameter, gradient in zip(self._policy_parameters, policy_gradients, strict=True):
-            parameter.grad = gradient
-        norm_pi = nn.utils.clip_grad_norm_(self._policy_parameters, s.max_grad_norm, foreach=True)
-        scalars = {
-            "loss_q": loss_q,
-            "loss_qc": loss_qc,
-            "loss_pi": loss_pi,
-            "q": masked_mean(q[0], valid),
-            "qc": masked_mean(q[2], valid),
-            "entropy": -masked_mean(log_pi[:-1], valid),
-            "alpha": alpha,
-            "grad_norm": norm,
-            "grad_norm_pi": norm_pi,
-        }
         # One transfer: each would have the CPU wait for a GPU.
-        values = torch.stack([x.detach() for x in scalars.values()]).tolist()
-        metrics: dict[str, float] = dict(zip(scalars, values, strict=True))
+        values = self._gradients(batch, noise).tolist()
+        metrics: dict[str, float] = dict(zip(SCALARS, values, strict=True))
         if not all(np.isfinite(metrics[name]) for name in MUST_BE_FINITE):
             return metrics  # nothing has been changed: the weights are still good
         self.critic_optimiser.step()
@@ -289,6 +283,81 @@ class Agent:
             torch._foreach_lerp_(list(self.q_target.parameters()), list(n.q.parameters()), s.tau)
         self.updates += 1
         return metrics | {"multiplier": self.multiplier.value}
+
+    def _gradients(self, batch: Batch, noise: Tensor) -> Tensor:
+        """Leave the losses' clipped gradients in the parameters; SCALARS, (9,)."""
+        constrained = self.constrained
+        if self._recorded is None:
+            with arithmetic(self.device, self.precision):
+                return self._losses(batch, noise, self.multiplier.value, constrained)
+        self._beta.fill_(self.multiplier.value)
+        names = list(batch.obs)
+
+        def compute(inputs: list[Tensor]) -> Tensor:
+            *tensors, own_noise = inputs
+            with arithmetic(self.device, self.precision):
+                own_batch = Batch.of_tensors(tensors, names)
+                return self._losses(own_batch, own_noise, self._beta, constrained)
+
+        return self._recorded((constrained, *names), [*batch.tensors(), noise], compute)
+
+    def _losses(
+        self, batch: Batch, noise: Tensor, beta: float | Tensor, constrained: bool
+    ) -> Tensor:
+        """Algorithm 1's losses on a batch, as `_gradients` has them."""
+        s, n = self.settings, self.networks
+        obs = dict(batch.obs)
+        obs["proprio"] = self.normaliser(obs["proprio"])
+        feedback = scaled_feedback(batch.last_reward, batch.last_cost, s)
+        z, z_policy, _ = n.state(obs, feedback, batch.carry)
+
+        # a' ~ pi, used both as the next action of the backups and in the policy's own loss
+        a_pi, log_pi = distribution.sample(
+            n.policy(z_policy.flatten(0, 1))[0].float().unflatten(0, z.shape[:2]), noise
+        )
+        alpha = self.log_alpha.detach().exp()
+
+        # Q1, Q2: entropy-regularised backup; Qc: cost backup (with c where the paper prints r)
+        with torch.no_grad():
+            q1, q2, qc = StateQs(self.q_target, z).of(a_pi)
+            value = torch.minimum(q1, q2) - alpha * log_pi
+            ends, valid = batch.terminated, batch.valid
+            y = n_step_targets(batch.reward * s.reward_scale, ends, valid, value, s.gamma, s.n_step)
+            y_c = n_step_targets(batch.cost * s.cost_scale, ends, valid, qc, s.gamma_cost, s.n_step)
+            targets = torch.stack([y, y, y_c])
+        qs = StateQs(n.q, z[:-1])
+        q = qs.of(batch.action)
+        errors = (q - targets).square()
+        loss_q, loss_qc = masked_mean(errors[:2], valid), masked_mean(errors[2], valid)
+
+        # pi: maximise min Q_i - alpha log pi - beta Qc
+        q1, q2, qc = qs.detached().of(a_pi[:-1])
+        objective = torch.minimum(q1, q2) - alpha * log_pi[:-1]
+        if constrained:
+            objective = objective - beta * qc
+            if s.normalise_objective:
+                objective = objective / (1.0 + beta)
+        loss_pi = -masked_mean(objective, valid)
+        policy_gradients = torch.autograd.grad(loss_pi, self._policy_parameters)
+
+        self.critic_optimiser.zero_grad(set_to_none=True)
+        (2.0 * loss_q + loss_qc).backward()
+        norm = nn.utils.clip_grad_norm_(self._critic_parameters, s.max_grad_norm, foreach=True)
+        for parameter, gradient in zip(self._policy_parameters, policy_gradients, strict=True):
+            parameter.grad = gradient
+        norm_pi = nn.utils.clip_grad_norm_(self._policy_parameters, s.max_grad_norm, foreach=True)
+        scalars = {
+            "loss_q": loss_q,
+            "loss_qc": loss_qc,
+            "loss_pi": loss_pi,
+            "q": masked_mean(q[0], valid),
+            "qc": masked_mean(q[2], valid),
+            "entropy": -masked_mean(log_pi[:-1], valid),
+            "alpha": alpha,
+            "grad_norm": norm,
+            "grad_norm_pi": norm_pi,
+        }
+        return torch.stack([scalars[name].detach() for name in SCALARS])
 
     @torch.no_grad()
     def q_at_start(self, obs: Mapping[str, np.ndarray], action: np.ndarray) -> np.ndarray:

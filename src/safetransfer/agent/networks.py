@@ -90,10 +90,29 @@ class Encoder(nn.Module):
         self.embedding = nn.Sequential(linear, *norm, activation())
 
     def forward(self, camera: Tensor) -> Tensor:
+        if camera.is_cuda:
+            x = self._first_as_product(camera)
+            return self.embedding(self.convolutions[1:](x).permute(0, 2, 3, 1).flatten(1))
         # A (B, H, W, C) frame seen as (B, C, H, W) is already in channels-last memory order.
         x = camera.permute(0, 3, 1, 2).float().mul_(1.0 / 255.0)
         # Flattened as it lies in memory; the embedding learns whichever order it is given.
         return self.embedding(self.convolutions(x).permute(0, 2, 3, 1).flatten(1))
+
+    def _first_as_product(self, camera: Tensor) -> Tensor:
+        """The first convolution as one product of matrices, (B, out, H', W') in channels-last.
+
+        Of a picture with one channel cuDNN makes a copy in another layout, and computes the
+        gradient of the weights slowly: together half of an update.
+        """
+        first = self.convolutions[0]
+        (kernel, _), (stride, _) = first.kernel_size, first.stride
+        patches = camera.unfold(1, kernel, stride).unfold(2, kernel, stride)
+        gpu = torch.is_autocast_enabled("cuda")
+        dtype = torch.get_autocast_dtype("cuda") if gpu else torch.float32
+        # Bytes are exact in bfloat16; the weights take the division by 255.
+        x = patches.flatten(3).to(dtype)
+        weight = first.weight.flatten(1) * (1.0 / 255.0)
+        return F.linear(x, weight, first.bias).permute(0, 3, 1, 2)
 
 
 class StackedMLP(nn.Module):
@@ -193,7 +212,7 @@ class StateQs:
 
     def of(self, action: Tensor) -> Tensor:
         """Q1, Q2, Qc stacked, (3, ...), of actions (..., A)."""
-        q = self._heads.finish(self._sums, action.flatten(0, -2))
+        q = self._heads.finish(self._sums, action.flatten(0, -2)).float()
         return q.squeeze(-1).unflatten(1, self._shape)
 
     def detached(self) -> StateQs:

@@ -9,16 +9,19 @@ import contextlib
 import copy
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
 
 from safetransfer import settings_io
 from safetransfer.agent.agent import Agent, Batch
+from safetransfer.agent.precision import arithmetic
 from safetransfer.benchmarks.learner import CASES, random_batch
+from safetransfer.benchmarks.plain_learner import PlainLearner
 from safetransfer.replay import Chunk, SequenceReplay
 from safetransfer.training.build import choose_device
 from safetransfer.training.loop import train
@@ -42,12 +45,14 @@ def run(device_name: str = "auto", quick: bool = False, minutes: float = 3.0) ->
         minutes: of training in each of the whole runs.
 
     Returns {"agreement": {preset: {"within_tolerance", "relative_difference": {loss: x}}},
-    "learner": {preset: {variant: {"updates_per_s", "sequence_steps_per_s", "peak_memory_gib",
-    "relative_difference": {loss: x} (to float32 without TF32, same weights, batch and noise)}}},
-    "asked": {"updates_per_s", "reached"}, "batches": {"sample_ms"}, "training": [{"preset", "env",
-    "actor_device", "threads", "steps_per_s", "updates_per_s", "collector_wait_share",
-    "learner_wait_share"}], "quick", "device", "machine"}. A part that fails holds {"error"} in
-    place of its figures, and the rest goes on.
+    "learner": {preset: {way: {"updates_per_s", "sequence_steps_per_s", "peak_memory_gib",
+    "peak_tflops" and "peak_share" (a product of large matrices in the same precision, and how much
+    of it an update reaches), "relative_difference": {loss: x} (to float32, same weights, batch and
+    noise)}}}, the ways "plain" (`PlainLearner`) and those of VARIANTS, "asked": {"updates_per_s",
+    "reached"}, "batches": {preset: {"sample_ms"}}, "training": [{"preset", "env", "actor_device",
+    "threads", "steps_per_s", "updates_per_s", "sequence_steps_per_s", "minutes",
+    "collector_wait_share", "learner_wait_share"}], "quick", "device", "machine"}. A part that fails
+    holds {"error"} in place of its figures, and the rest goes on.
 
     Raises:
         SettingError: a GPU is asked for and absent.
@@ -115,9 +120,8 @@ def _losses(agent: Agent, batch: Batch, noise: Tensor) -> dict[str, float]:
 def _agreement(name: str, settings: Settings, device: torch.device) -> dict[str, Any]:
     """The same weights, batch and noise on the CPU and on the device, float32 without TF32."""
     batch, noise = _batch(name, settings)
-    with _precision(tf32=False):
-        there = _losses(Agent(CASES[name], settings.agent, device=device), batch, noise)
-        here = _losses(Agent(CASES[name], settings.agent, device="cpu"), batch, noise)
+    there = _losses(Agent(CASES[name], settings.agent, device=device), batch, noise)
+    here = _losses(Agent(CASES[name], settings.agent, device="cpu"), batch, noise)
     difference = relative_difference(here, there)
     return {
         "relative_difference": difference,
@@ -136,81 +140,76 @@ def relative_difference(one: dict[str, float], other: dict[str, float]) -> dict[
 
 # ---------------------------------------------------------------- the learner and its variants
 
-
-@contextlib.contextmanager
-def _precision(tf32: bool) -> Iterator[None]:
-    """Whether float32 products may round their factors to TF32, on a GPU that can."""
-    before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = tf32
-    try:
-        yield
-    finally:
-        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before
-
-
-@contextlib.contextmanager
-def _bf16(device: torch.device) -> Iterator[None]:
-    with _precision(tf32=True), torch.autocast(device.type, dtype=torch.bfloat16):
-        yield
-
-
-def _compiled(agent: Agent, mode: str) -> None:
-    """Compile the agent's feed-forward modules in place; the GRU is cuDNN's."""
-    n = agent.networks
-    for module in (n.encoder, n.policy_encoder, n.policy, n.q, agent.q_target):
-        if module is not None:
-            module.compile(mode=mode)
+VARIANTS: dict[str, tuple[str, bool]] = {
+    "float32": ("float32", False),
+    "bfloat16": ("bfloat16", False),
+    "tf32": ("tf32", False),
+    "float32_graph": ("float32", True),
+    "tf32_graph": ("tf32", True),
+    "bfloat16_graph": ("bfloat16", True),
+}
+"""`train.precision` and `train.cuda_graphs` of each; without a GPU the first two alone."""
 
 
 def _variants(
     name: str, settings: Settings, device: torch.device, quick: bool
 ) -> dict[str, dict[str, Any]]:
-    plain, tf32 = lambda: _precision(tf32=False), lambda: _precision(tf32=True)
-    variants: dict[str, tuple[Callable[[], Any], str | None]] = {
-        "float32": (plain, None),
-        "bf16": (lambda: _bf16(device), None),
-    }
-    if device.type == "cuda":
-        variants["tf32"] = (tf32, None)
-        variants["tf32_compiled"] = (tf32, "default")
-        variants["tf32_cuda_graphs"] = (tf32, "reduce-overhead")
-        variants["bf16_cuda_graphs"] = (lambda: _bf16(device), "reduce-overhead")
     batch, noise = _batch(name, settings)
+    there = batch.to(device)
+    a = settings.agent
+    repeats = (2, 0.0) if quick else (20, 4.0)
     reference: dict[str, float] = {}
 
-    def measure(key: str, context: Callable[[], Any], mode: str | None) -> dict[str, Any]:
-        agent = Agent(CASES[name], settings.agent, device=device)
-        if mode is not None:
-            _compiled(agent, mode)
-        with context():
-            losses = _losses(agent, batch, noise)
-            if key == "float32":
-                reference.update(losses)
-            repeats = (2, 0.0) if quick else (10, 10.0)
-            speed = _speed(agent, batch, *repeats, compiled=mode is not None)
-        a = settings.agent
-        return speed | {
-            "sequence_steps_per_s": speed["updates_per_s"] * a.batch_size * a.horizon,
+    def speed(update: Callable[[], Any]) -> dict[str, Any]:
+        figures = _speed(update, device, *repeats)
+        steps = figures["updates_per_s"] * a.batch_size * a.horizon
+        return figures | {"sequence_steps_per_s": steps}
+
+    def plain() -> dict[str, Any]:
+        learner = PlainLearner(Agent(CASES[name], a, device=device))
+        return speed(lambda: learner.update(there))
+
+    def variant(precision: str, graphs: bool) -> dict[str, Any]:
+        agent = Agent(CASES[name], a, device=device, precision=precision, cuda_graphs=graphs)
+        losses = _losses(agent, batch, noise)
+        if not reference:
+            reference.update(losses)
+        counter = FlopCounterMode(display=False)
+        with counter:
+            Agent(CASES[name], a, device=device).update(there, 0.01)
+        figures = speed(lambda: agent.update(there, 0.01))
+        peak = _peak(device, precision, quick)
+        share = counter.get_total_flops() * figures["updates_per_s"] / peak
+        return figures | {
+            "peak_tflops": peak / 1e12,
+            "peak_share": share,
             "relative_difference": relative_difference(reference, losses),
         }
 
-    return {key: _part(measure, key, *variant) for key, variant in variants.items()}
+    return {"plain": _part(plain)} | {
+        key: _part(variant, *options)
+        for key, options in VARIANTS.items()
+        if device.type == "cuda" or key in ("float32", "bfloat16")
+    }
+
+
+def _peak(device: torch.device, precision: str, quick: bool) -> float:
+    """Floating-point operations per second of a product of large matrices."""
+    n = 512 if quick else 8192
+    a, b = torch.randn(2, n, n, device=device)
+    with torch.no_grad(), arithmetic(device, precision):
+        if precision == "bfloat16":
+            a, b = a.bfloat16(), b.bfloat16()
+        rate = _speed(lambda: a @ b, device, 2, 0.0 if quick else 0.5)["updates_per_s"]
+    return 2.0 * n**3 * rate
 
 
 def _speed(
-    agent: Agent, batch: Batch, warm_up: int, seconds: float, compiled: bool
+    update: Callable[[], Any], device: torch.device, warm_up: int, seconds: float
 ) -> dict[str, Any]:
-    """Updates per second on one batch that is already there, after `warm_up` of them."""
-    device = agent.device
-    there = batch.to(device)
+    """Calls per second on what is already there, after `warm_up` of them."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
-
-    def update() -> None:
-        if compiled:
-            torch.compiler.cudagraph_mark_step_begin()
-        agent.update(there, 0.01)
-
     for _ in range(warm_up):
         update()
     _wait(device)
@@ -218,6 +217,8 @@ def _speed(
     while made < 3 or time.perf_counter() - begun < seconds:
         update()
         made += 1
+        if made % 20 == 0:
+            _wait(device)  # what was queued is also done
     _wait(device)
     peak = torch.cuda.max_memory_allocated(device) / 2**30 if device.type == "cuda" else None
     return {"updates_per_s": made / (time.perf_counter() - begun), "peak_memory_gib": peak}

@@ -10,8 +10,9 @@ import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from safetransfer.agent.agent import Agent, Batch
+from safetransfer.agent.agent import MUST_BE_FINITE, Agent, Batch
 from safetransfer.agent.networks import Shapes
+from safetransfer.agent.precision import multiplies_bfloat16
 from safetransfer.benchmarks.plain_learner import PlainLearner
 from safetransfer.training.machine import describe_machine, versions
 from safetransfer.training.settings import preset
@@ -30,8 +31,10 @@ def run(seconds: float = 20.0, threads: int | None = None) -> dict[str, Any]:
 
     Returns {preset: {"updates_per_s", "sequence_steps_per_s", "peak_share" (of the floating-point
     operations per second of a product of two 1536 x 1536 matrices), "eager_ratio" (the plain
-    update's time over ours), "gflop_per_update", "peak_gflops", "threads", "parameters"},
-    "machine"}.
+    update's time over ours), "gflop_per_update", "peak_gflops", "threads", "parameters",
+    "bfloat16": the first four for `train.precision bfloat16`, with "peak_gflops" of it and
+    "loss_difference" (the largest of a loss, relative to float32's for the same batch and noise);
+    None where the CPU does not multiply it}, "machine"}.
     """
     before = torch.get_num_threads()
     result: dict[str, Any] = {}
@@ -49,16 +52,27 @@ def _measure(name: str, shapes: Shapes, seconds: float) -> dict[str, Any]:
     settings.constraint_warmup = 0  # all of the objective
     agent = Agent(shapes, settings)
     plain = PlainLearner(agent)
+    short = Agent(shapes, settings, precision="bfloat16")
     batch = random_batch(shapes, settings.horizon, settings.batch_size, settings.hidden)
     matrix = torch.randn(_MATRIX, _MATRIX)
     counter = FlopCounterMode(display=False)
+    noise = torch.randn(*batch.last_reward.shape, shapes.actions)
     with counter:
-        agent.update(batch, 0.01)
+        losses = agent.update(batch, 0.01, noise)
     work: dict[str, Callable[[], Any]] = {
         "ours": lambda: agent.update(batch, 0.01),
         "plain": lambda: plain.update(batch),
         "matrix": lambda: matrix @ matrix,
     }
+    difference = None
+    if multiplies_bfloat16():
+        others = short.update(batch, 0.01, noise)
+        difference = max(
+            abs(others[k] - losses[k]) / max(abs(losses[k]), 1e-12) for k in MUST_BE_FINITE
+        )
+        half = matrix.bfloat16()
+        work["bfloat16"] = lambda: short.update(batch, 0.01)
+        work["bfloat16_matrix"] = lambda: half @ half
     times: dict[str, list[float]] = {what: [] for what in work}
     for do in work.values():
         do()
@@ -69,18 +83,25 @@ def _measure(name: str, shapes: Shapes, seconds: float) -> dict[str, Any]:
             do()
             times[what].append(time.perf_counter() - begun)
     median = {what: float(np.median(t)) for what, t in times.items()}
-    peak = 2.0 * _MATRIX**3 / median["matrix"]
     flop = float(counter.get_total_flops())
-    updates_per_s = 1.0 / median["ours"]
-    return {
-        "updates_per_s": updates_per_s,
-        "sequence_steps_per_s": updates_per_s * settings.batch_size * settings.horizon,
-        "peak_share": flop * updates_per_s / peak,
-        "eager_ratio": median["plain"] / median["ours"],
+
+    def figures(update: str, product: str) -> dict[str, float]:
+        peak, per_s = 2.0 * _MATRIX**3 / median[product], 1.0 / median[update]
+        return {
+            "updates_per_s": per_s,
+            "sequence_steps_per_s": per_s * settings.batch_size * settings.horizon,
+            "peak_share": flop * per_s / peak,
+            "eager_ratio": median["plain"] / median[update],
+            "peak_gflops": peak / 1e9,
+        }
+
+    return figures("ours", "matrix") | {
         "gflop_per_update": flop / 1e9,
-        "peak_gflops": peak / 1e9,
         "threads": torch.get_num_threads(),
         "parameters": agent.parameter_counts(),
+        "bfloat16": None
+        if difference is None
+        else figures("bfloat16", "bfloat16_matrix") | {"loss_difference": difference},
     }
 
 

@@ -38,7 +38,7 @@ class Head(nn.Module):
                 layers.append(norm)
             if i < last:
                 layers.append(copy.deepcopy(stack.activation))
-        self.layers = nn.Sequential(*layers)
+        self.layers = nn.Sequential(*layers).to(stack.weights[0].device)
 
     def forward(self, *inputs: Tensor) -> Tensor:
         return self.layers(torch.cat(inputs, -1))
@@ -69,6 +69,7 @@ class PlainLearner:
         self.eye = Eye(n.encoder) if n.encoder else None
         self.policy_eye = Eye(n.policy_encoder) if n.policy_encoder else None
         self.gru = copy.deepcopy(n.gru)
+        self.gru.flatten_parameters()  # on a GPU, as it was before it was copied
         self.policy = Head(n.policy, 0)
         self.q1, self.q2, self.qc = (Head(n.q, i) for i in range(3))
         self.targets = [Head(agent.q_target, i).requires_grad_(False) for i in range(3)]
@@ -134,7 +135,8 @@ class PlainLearner:
         """Gradients, one step of Adam each, and the targets."""
         s = self.settings
         shape = (*batch.last_reward.shape, batch.action.shape[-1])
-        loss_critics, loss_policy = self.losses(batch, torch.randn(shape))
+        noise = torch.randn(shape, device=batch.action.device)
+        loss_critics, loss_policy = self.losses(batch, noise)
         self.policy_optimiser.zero_grad()
         loss_policy.backward()
         nn.utils.clip_grad_norm_(self.policy_parameters, s.max_grad_norm)

@@ -10,6 +10,7 @@ import torch
 
 from safetransfer.agent.agent import Agent
 from safetransfer.agent.networks import Shapes
+from safetransfer.agent.precision import choose_precision
 from safetransfer.envs.gym_env import GymVectorEnv
 from safetransfer.envs.gym_settings import GymSettings
 from safetransfer.envs.hallway import HallwayVectorEnv
@@ -92,13 +93,25 @@ def signature(settings: EnvSettings) -> dict[str, str]:
 
 
 def make_agent(settings: Settings, shapes: Shapes, device: torch.device) -> Agent:
-    """A fresh agent, seeded by the run's seed."""
+    """A fresh agent, seeded by the run's seed.
+
+    Raises:
+        SettingError: CUDA graphs or TF32 are asked for without a GPU.
+    """
+    t, gpu = settings.train, device.type == "cuda"
+    for name, value in (("cuda_graphs", "on"), ("precision", "tf32")):
+        if getattr(t, name) == value and not gpu:
+            raise SettingError(
+                f"train.{name} is {value!r}, but the agent lives on the CPU; use 'auto'"
+            )
     return Agent(
         shapes,
         settings.agent,
         seed=settings.train.seed,
         device=device,
         steps_per_decision=settings.env.action_repeat,
+        precision=choose_precision(t.precision, device),
+        cuda_graphs=gpu and t.cuda_graphs != "off",
     )
 
 

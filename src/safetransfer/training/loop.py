@@ -128,9 +128,8 @@ class Run(Learner):
         resumed = self.counters["epoch"] if self.path.exists() else None
         workers = ThreadPoolExecutor(1, initializer=torch.set_num_threads, initargs=(1,))
         log = RunLog(self.run_dir, resume_epoch=resumed, tensorboard=t.tensorboard)
-        if self.agent.device.type == "cpu":
-            # One core learns, the others step the hallways: more threads than cores cost dearly.
-            torch.set_num_threads(1)
+        # One core learns, the others step the hallways: more threads than cores cost dearly.
+        torch.set_num_threads(1)
         progress = Progress(t.epochs, title, start_epoch=self.counters["epoch"])
         last_saved = time.monotonic()
         try:

@@ -49,6 +49,12 @@ class TrainSettings:
     actor_device: Literal["auto", "cpu", "cuda"] = _f(
         "auto", "where the policy acts while experience is collected; 'auto': where the agent lives"
     )
+    precision: Literal["auto", "float32", "tf32", "bfloat16"] = _f(
+        "auto", "of the products in an update; 'auto': tf32 on a GPU, float32 elsewhere"
+    )
+    cuda_graphs: Literal["auto", "on", "off"] = _f(
+        "auto", "launch an update on a GPU as one CUDA graph; 'auto': where there is a GPU"
+    )
     checkpoint_minutes: float = _f(1.0, "time between checkpoints (also one at each run's end)")
     checkpoint_replay: bool = _f(False, "write the replay into checkpoints: exact, but large")
     tensorboard: bool = _f(True, "write TensorBoard event files")
@@ -61,9 +67,7 @@ class TrainSettings:
             if getattr(self, name) < 1:
                 raise SettingError(f"train.{name} is {getattr(self, name)}; it must be 1 or more")
         if not 0.0 <= self.mode_episodes < 1.0:
-            raise SettingError(
-                f"train.mode_episodes is {self.mode_episodes}; it must be in [0, 1)"
-            )
+            raise SettingError(f"train.mode_episodes is {self.mode_episodes}; it must be in [0, 1)")
         if self.decisions_per_update <= 0:
             raise SettingError(
                 f"train.decisions_per_update is {self.decisions_per_update}; it must be above 0"

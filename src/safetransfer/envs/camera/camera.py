@@ -169,6 +169,10 @@ def _output(out: np.ndarray | None, shape: tuple[int, ...], dtype: type) -> np.n
     return out
 
 
+_PIXELS_PER_THREAD = 12 * 2500
+"""Fewer are drawn about as quickly as a thread is handed its share."""
+
+
 @lru_cache(maxsize=4)
 def _pool(threads: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(threads, thread_name_prefix="camera")
@@ -192,7 +196,8 @@ def _parallel(
     numba's own thread pool, which may not be entered from two threads at once, stays out of it.
     """
     n = scene.num_scenes
-    parts = max(1, min(threads, n))
+    worth = -(-n * out.shape[1] * out.shape[2] // _PIXELS_PER_THREAD)
+    parts = max(1, min(threads, n, worth))
     chunks = [(n * k // parts, n * (k + 1) // parts) for k in range(parts)]
 
     def draw(first: int, last: int) -> None:
