@@ -155,15 +155,28 @@ def test_the_cluster_file_is_one_that_ray_understands():
     assert commands.count("RAY_AUTH_MODE=token") == commands.count("ray start") == 2
 
 
+def test_a_transfer_that_cannot_work_is_refused_before_ray_starts(tmp_path, monkeypatch, capsys):
+    from safetransfer import cli
+    from safetransfer.training.cluster import train
+
+    monkeypatch.setattr(train, "connected", lambda *_: pytest.fail("Ray was started"))
+    missing = tmp_path / "missing"
+    command = ["transfer", "--out", str(tmp_path / "out"), "--backend", "ray"]
+    assert cli.main([*command, "--agent", str(missing)]) == 2
+    assert f"no checkpoint at {missing}" in capsys.readouterr().err
+
+
 def test_bench_actors_measures_real_actors_and_replaying_ones():
     from safetransfer.benchmarks.actors import run
 
-    result = json.loads(json.dumps(run(seconds=0.5, numbers=(1, 2), real=1)))
+    whole = json.loads(json.dumps(run(seconds=0.5, numbers=(1, 2), real=1, paper_numbers=())))
+    result = whole["laptop"]
     real, replaying = result["actors"]
     assert (real["n"], real["kind"]) == (1, "real")
     assert (replaying["n"], replaying["kind"]) == (2, "replaying")
     for row in (real, replaying, result["flat_out"]):
         assert row["steps_per_s"] > 0 and 0 <= row["learner_wait_share"] <= 1
+        assert 0 < row["learning_thread_cores"] <= 1.05 * row["learner_cores"]
     assert replaying["offered_steps_per_s"] == 2 * real["steps_per_s"]
     assert f"{result['flat_out']['steps_per_s']:,.0f} steps" in result["saturates_first"]
-    assert result["machine"]["cores"] > 0
+    assert whole["machine"]["cores"] > 0

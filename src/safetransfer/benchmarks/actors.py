@@ -25,31 +25,50 @@ from safetransfer.training.machine import cores, describe_machine, versions
 from safetransfer.training.settings import Settings, preset
 
 NUMBERS = (1, 2, 4, 8, 16, 32, 64)
-HALLWAYS = 16  # of an actor
+PAPER_NUMBERS = (1, 60)
+HALLWAYS = {"laptop": 16, "paper": 1}  # of an actor
 IN_A_PROCESS = 8  # replaying actors
 KEEPS_UP = 0.95  # of what is offered
-BUSY = 0.1  # share of its time below which a learner that waits counts as busy
+BUSY = 0.9  # of a core, above which a process or thread counts as busy
 
 
 def run(
-    seconds: float = 8.0, numbers: tuple[int, ...] = NUMBERS, real: int | None = None
+    seconds: float = 8.0,
+    numbers: tuple[int, ...] = NUMBERS,
+    real: int | None = None,
+    paper_numbers: tuple[int, ...] = PAPER_NUMBERS,
 ) -> dict[str, Any]:
     """Measures each number of actors for `seconds`, after as long to settle down.
 
-    `real`: up to how many actors are real; None takes the cores of this machine.
+    Args:
+        seconds: of each measurement.
+        numbers: of actors by the `laptop` preset, each with 16 of Point's hallways.
+        real: up to how many actors are real; None takes the cores of this machine.
+        paper_numbers: of actors by the `paper` preset, each with one of Doggo's hallways.
 
-    Returns {"actors": [{"n", "kind" ("real" or "replaying"), "steps_per_s" (environment steps taken
-    in), "offered_steps_per_s" (of a real actor alone, times n), "keeps_up", "learner_wait_share"
-    (of its time, that it waited for chunks), "queue" (chunks in its mailbox)}], "flat_out" (the
-    same for the largest number, which send without a pause), "hallways_per_actor",
-    "decisions_per_chunk", "saturates_first" (in words), "machine"}.
+    Returns {"laptop": of each preset {"actors": [{"n", "kind" ("real" or "replaying"),
+    "steps_per_s" (environment steps taken in), "offered_steps_per_s" (of a real actor alone, times
+    n), "keeps_up", "learner_wait_share" (of its time, that it waited for chunks), "learner_cores"
+    (processor seconds per second of its process) and "learning_thread_cores" (of the thread in it
+    that writes the replay), "queue" (chunks in its mailbox)}], "flat_out" (the same for the largest
+    number, which send without a pause), "hallways_per_actor", "decisions_per_chunk",
+    "saturates_first" (in words)}, "paper": the same, "machine"}.
     """
     real = cores() if real is None else real
+    with connected(None, max(real, 1)):
+        return {
+            name: _measure(name, seconds, n, real)
+            for name, n in (("laptop", numbers), ("paper", paper_numbers))
+            if n
+        } | {"machine": describe_machine() | versions()}
+
+
+def _measure(name: str, seconds: float, numbers: tuple[int, ...], real: int) -> dict[str, Any]:
     rows: list[dict[str, Any]] = []
-    with connected(None, max(real, 1)), tempfile.TemporaryDirectory() as directory:
+    with tempfile.TemporaryDirectory() as directory:
 
         def spec(n: int) -> dict[str, Any]:
-            return spec_of(settings_for(n), Path(directory) / f"{n}-{len(rows)}", n)
+            return spec_of(settings_for(n, name), Path(directory) / f"{n}-{len(rows)}", n)
 
         alone = collect_over_ray(spec(1), seconds)
         parcel, period = alone.pop("recorded")
@@ -71,34 +90,40 @@ def run(
     return {
         "actors": rows,
         "flat_out": flat_out,
-        "hallways_per_actor": HALLWAYS,
+        "hallways_per_actor": HALLWAYS[name],
         "decisions_per_chunk": parcel.chunk.decisions,
         "saturates_first": _bottleneck(flat_out),
-        "machine": describe_machine() | versions(),
     }
 
 
 def _bottleneck(flat_out: Mapping[str, Any]) -> str:
     rate = f"at {flat_out['steps_per_s']:,.0f} steps per second"
-    if flat_out["learner_wait_share"] < BUSY:
+    used = f"{flat_out['learner_cores']:.2f} of a core"
+    if flat_out["learning_thread_cores"] > BUSY:
         return f"the learner's thread, which writes chunks into the replay, {rate}"
+    if flat_out["learner_cores"] > BUSY:
+        return (
+            f"the learner's process, {rate}: it takes {used} to receive and unpack chunks, "
+            f"of which {flat_out['learning_thread_cores']:.2f} to write them into the replay"
+        )
     return (
-        f"the way to the learner, {rate}: it waited {flat_out['learner_wait_share']:.0%} of its "
-        "time, while this machine's cores packed, sent and unpacked chunks"
+        f"this machine's cores, {rate}: the learner's process takes {used} of them, the rest goes "
+        "into sending on the same machine"
     )
 
 
-def settings_for(num_actors: int) -> Settings:
-    """`laptop` among walls, with HALLWAYS for each actor, and more epochs than will be."""
+def settings_for(num_actors: int, name: str = "laptop") -> Settings:
+    """A preset among walls, with HALLWAYS for each actor, and more epochs than will be."""
+    robot = "Doggo" if name == "paper" else "Point"
     train = {
-        "num_envs": HALLWAYS * num_actors,
+        "num_envs": HALLWAYS[name] * num_actors,
         "learning_starts": 100_000,  # nothing is learned
         "replay_size": 200_000,
         "checkpoint_minutes": 1e6,
         "tensorboard": False,
         "device": "cpu",
     }
-    return settings_io.updated(preset("laptop"), {"train": train})
+    return settings_io.updated(preset(name, robot), {"train": train})
 
 
 def collect_over_ray(spec: Mapping[str, Any], seconds: float) -> dict[str, Any]:
@@ -172,6 +197,8 @@ def _watch(learner: Any, seconds: float) -> dict[str, Any]:
     return {
         "steps_per_s": steps / elapsed,
         "learner_wait_share": spent["learner_wait"] / max(spent["iterations"], 1e-9),
+        "learner_cores": (after["cpu_s"] - before["cpu_s"]) / elapsed,
+        "learning_thread_cores": (after["learning_cpu_s"] - before["learning_cpu_s"]) / elapsed,
         "queue": after["queue"],
     }
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import random
 import signal
@@ -201,6 +202,21 @@ def run(
         return chaos.result()
     finally:
         chaos.end()
+
+
+def epochs_for(out: Path, flags: Sequence[str], actors: int, seconds: float) -> int:
+    """Epochs that a run with `flags` takes for about `seconds` if nothing is killed.
+
+    Measured: the same run is begun in `out` and called off after its second epoch, of which the
+    first had also to fill the replay.
+    """
+    chaos = Chaos(out, [*flags, "--train.epochs", "1000"], actors, 0)
+    try:
+        chaos.until(lambda: len(read_rows(chaos.run_dir)) >= 2, "two epochs are over")
+        first, second = (row["wall_s"] for row in read_rows(chaos.run_dir)[:2])
+    finally:
+        chaos.end()
+    return max(2, math.ceil(1.0 + seconds / max(second - first, 1e-3)))
 
 
 def _wait_for_the_moment(chaos: Chaos, what: str, moment: float) -> None:

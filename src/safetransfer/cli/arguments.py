@@ -144,14 +144,15 @@ def chosen_backend(arguments: argparse.Namespace) -> Any:
     return functools.partial(train_on_cluster, cluster=cluster)
 
 
-@contextlib.contextmanager
-def backend_for_stages(arguments: argparse.Namespace) -> Iterator[Any]:
-    """`chosen_backend`'s `train` for several runs in a row: Ray is joined, or started, once for all
-    of them, and a run of fewer hallways than there are actors takes fewer of them."""
+def backend_for_stages(arguments: argparse.Namespace) -> contextlib.AbstractContextManager[Any]:
+    """`chosen_backend`'s `train` for several runs in a row. Ray is joined, or started, once for all
+    of them, when this is entered; a run of fewer hallways than there are actors takes fewer."""
     train = chosen_backend(arguments)
-    if arguments.backend == "local":
-        yield train
-        return
+    return contextlib.nullcontext(train) if arguments.backend == "local" else _shared(train)
+
+
+@contextlib.contextmanager
+def _shared(train: functools.partial[Any]) -> Iterator[Any]:
     from safetransfer.training.cluster.train import cluster_of
 
     cluster = dataclasses.replace(train.keywords["cluster"], fewer=True)

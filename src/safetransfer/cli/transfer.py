@@ -156,9 +156,8 @@ def run(arguments: argparse.Namespace) -> None:
         reference=arguments.reference,
         finetune=_merged(tuning, _assignments(settings, arguments.finetune_with)),
     )
-    command = arguments.command_line
-    with backend_for_stages(arguments) as train:
-        print(run_transfer(arguments.out, plan, settings, command=command, train=train))
+    command, backend = arguments.command_line, backend_for_stages(arguments)
+    print(run_transfer(arguments.out, plan, settings, command=command, backend=backend))
 
 
 def _start_in(arguments: argparse.Namespace, settings: Any) -> str | None:

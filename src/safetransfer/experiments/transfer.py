@@ -9,6 +9,7 @@ or gone on with, when it is found there.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import dataclasses
 import functools
@@ -109,7 +110,7 @@ def run_transfer(
     settings: Settings,
     command: str | None = None,
     say: Callable[[str], None] = lambda text: print(text, file=sys.stderr, flush=True),
-    train: Callable[..., Any] = train,
+    backend: contextlib.AbstractContextManager[Callable[..., Any]] | None = None,
 ) -> Path:
     """Run what is missing of the plan in directory `out`, and write its report.
 
@@ -119,7 +120,8 @@ def run_transfer(
         settings: of every training run in it; hallway, epochs and seed are the plan's.
         command: what the user typed, recorded.
         say: told of each stage.
-        train: does a training run, as `safetransfer.training.loop.train` does.
+        backend: gives what does a training run, as `safetransfer.training.loop.train` does, which
+            is what None takes. Entered once the plan has been found possible.
 
     Returns:
         The path of the report.
@@ -142,16 +144,17 @@ def run_transfer(
         epochs = _check_kept(Path(plan.agent), settings)
         plan = dataclasses.replace(plan, pretrain_epochs=epochs, start_in=None)
     _write_plan(out, plan, settings, command)
-    for seed in plan.seeds:
-        for stage in stages(out, plan, settings, seed, command, train):
-            if stage.done():
-                continue
-            say(f"seed {seed}: {stage.title}")
-            try:
-                stage.run()
-            except RenderingError as error:  # nothing else needs it; the same command tries again
-                say(f"no film: {error}")
-            write_report(out)
+    with backend or contextlib.nullcontext(train) as run:
+        for seed in plan.seeds:
+            for stage in stages(out, plan, settings, seed, command, run):
+                if stage.done():
+                    continue
+                say(f"seed {seed}: {stage.title}")
+                try:
+                    stage.run()
+                except RenderingError as error:  # nothing else needs it; the same command retries
+                    say(f"no film: {error}")
+                write_report(out)
     if plan.reference:
         _copy_reference(out, Path(plan.reference), plan)
     return write_report(out)

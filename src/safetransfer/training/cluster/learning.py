@@ -76,6 +76,7 @@ class ClusterLearner(Learner):
         self.learned = False  # all updates are made
         self.left = False  # the last checkpoint is written
         self.failure: str | None = None
+        self._learning_cpu_s = 0.0  # processor time of the thread that learns
         self._draining = self._leaving = self._save_asked = False
         self._lock = threading.Lock()
         self._arrived = threading.Condition(self._lock)
@@ -193,6 +194,8 @@ class ClusterLearner(Learner):
             "replay": len(self.replay),
             "queue": len(self._mailbox),
             "seconds": dict(self._meter.seconds) if self._meter else None,
+            "cpu_s": time.process_time(),
+            "learning_cpu_s": self._learning_cpu_s,
             "rows": self.outbox[seen if life == self.life else 0 :],
             "ledger": ledger,
             "learned": self.learned,
@@ -254,6 +257,7 @@ class ClusterLearner(Learner):
                 self.learn(self.updates_due())
             if time.monotonic() - self._last_published > PUBLISH_SPACING:
                 self._publish_parameters()
+        self._learning_cpu_s = time.thread_time()
         if self.finished:
             return True
         turn = time.monotonic() - started
