@@ -230,6 +230,18 @@ def test_learning_rates_fall_linearly_to_their_end():
     assert agent.policy_optimiser.param_groups[0]["lr"] == pytest.approx(2e-4)
 
 
+def test_learning_rates_rise_over_the_first_updates():
+    agent = agent_of(lr=1e-3, lr_encoder=4e-4, lr_end=1.0, lr_warmup=4)
+    seen = []
+    for _ in range(6):
+        agent.anneal(0.0)
+        rates = [g["lr"] for g in agent.critic_optimiser.param_groups]
+        assert rates == pytest.approx([0.4 * rates[1], rates[1]])
+        seen.append(rates[1])
+        agent.update(batch_of())
+    assert seen == pytest.approx([2.5e-4, 5e-4, 7.5e-4, 1e-3, 1e-3, 1e-3])
+
+
 def test_the_entropy_that_alpha_is_tuned_towards_falls_over_the_run():
     agent = agent_of(target_entropy=-1.0, target_entropy_end=-5.0)
     assert agent.target_entropy == -1.0

@@ -211,10 +211,11 @@ class Agent:
 
     def anneal(self, share: float) -> None:
         """Set the learning rates, and the entropy that alpha is tuned towards, to what they are
-        after `share` (0 to 1) of the run."""
+        after `share` (0 to 1) of the run; the rates rise over its first ``lr_warmup`` updates."""
         s, share = self.settings, min(max(share, 0.0), 1.0)
         self.target_entropy = self._target_entropy(share)
         left = 1.0 - (1.0 - s.lr_end) * share
+        left *= min(1.0, (self.updates + 1) / max(s.lr_warmup, 1))
         self.critic_optimiser.param_groups[0]["lr"] = s.lr_encoder * left
         self.critic_optimiser.param_groups[1]["lr"] = s.lr * left
         policy = self.policy_optimiser.param_groups  # the heads, and the policy's own encoder

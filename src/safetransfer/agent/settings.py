@@ -73,6 +73,9 @@ class AgentSettings:
     lr_end: float = _f(
         0.1, "share of lr and lr_encoder left at the run's end, falling linearly (1: constant)"
     )
+    lr_warmup: int = _f(
+        0, "updates over which lr and lr_encoder rise from 0 at the run's beginning"
+    )
     lr_alpha: float = _f(1e-3, "Adam's learning rate of log alpha")
     batch_size: int = _f(32, "sequences in an update")
     horizon: int = _f(12, "steps of a sequence, through all of which gradients flow")
@@ -90,7 +93,9 @@ class AgentSettings:
         for name in ("lr", "lr_encoder", "alpha", "reward_scale", "cost_scale", "max_grad_norm"):
             if not getattr(self, name) > 0.0:
                 raise SettingError(f"agent.{name} is {getattr(self, name)}; it must be above 0")
-        for name in ("cost_limit", "multiplier_init", "multiplier_lr", "constraint_warmup"):
+        for name in (
+            "cost_limit", "multiplier_init", "multiplier_lr", "constraint_warmup", "lr_warmup",
+        ):  # fmt: skip
             if getattr(self, name) < 0:
                 raise SettingError(
                     f"agent.{name} is {getattr(self, name)}; it must not be negative"

@@ -96,7 +96,8 @@ class Doggo(Robot):
             },
         },
     }
-    # It forgets how to walk from updates as large, and as many to a step, as Point's.
+    # It forgets how to walk from updates as large, and as many to a step, as Point's; and where the
+    # first of them, on what little it has seen there, are of full size, Q may fall to nothing.
     fine_tuning: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "laptop": {
             "agent": {
@@ -104,6 +105,7 @@ class Doggo(Robot):
                 "multiplier_max": 1.5,
                 "lr": 2e-4,
                 "lr_encoder": 2e-4,
+                "lr_warmup": 1000,
             },
             "train": {"num_envs": 32, "decisions_per_update": 32.0},
         },
