@@ -96,15 +96,16 @@ class Doggo(Robot):
             },
         },
     }
-    # It forgets how to walk from updates as large, and as many to a step, as Point's; and where the
-    # first of them, on what little it has seen there, are of full size, Q may fall to nothing.
+    # It forgets how to walk from updates as large, and as many to a step, as Point's. What its
+    # critics make of a state must change slowly and not at once: the targets read it, too, and
+    # with them Q may fall to nothing.
     fine_tuning: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "laptop": {
             "agent": {
                 "multiplier_init": 1.5,
                 "multiplier_max": 1.5,
                 "lr": 2e-4,
-                "lr_encoder": 2e-4,
+                "lr_encoder": 5e-5,
                 "lr_warmup": 1000,
             },
             "train": {"num_envs": 32, "decisions_per_update": 32.0},
