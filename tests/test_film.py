@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from safetransfer import settings_io
+from safetransfer import cli, settings_io
 from safetransfer.errors import CheckpointError, SafeTransferError, SettingError
 from safetransfer.report.film import film
 from safetransfer.training import checkpoint
@@ -63,6 +63,19 @@ def test_a_film_shows_the_episode_from_start_to_end(agent, tmp_path, view, width
 def test_a_gif_is_a_film_too(agent, tmp_path):
     with Image.open(film(agent, "PointWalls", tmp_path / "film.gif", episodes=2)) as gif:
         assert gif.size == (403, 240) and gif.n_frames > 4
+
+
+def test_watch_shows_it_at_the_speed_that_was_asked_for(agent, tmp_path):
+    lengths = []
+    for speed in ("1", "4"):
+        out = tmp_path / f"film{speed}.mp4"
+        command = ["watch", str(agent), "--env", "PointPoles", "--out", str(out), "--speed", speed]
+        assert cli.main([*command, "--view", "first"]) == 0
+        lengths.append(len(_frames(out)))
+    # The start and 11 decisions on the way, of 0.04 s in 25 frames a second; then every fourth.
+    assert [n - 20 for n in lengths] == [12, 3]
+    bad = ["watch", str(agent), "--env", "PointPoles", "--out", str(tmp_path / "a.mp4")]
+    assert cli.main([*bad, "--speed", "0"]) == 2
 
 
 def test_what_cannot_be_filmed_is_refused(agent, tmp_path):

@@ -42,6 +42,13 @@ def add_options(parser: argparse.ArgumentParser, argv: Sequence[str]) -> None:
         "--episodes", metavar="INT", type=positive, default=1, help="episodes to film (default: 1)"
     )
     parser.add_argument("--seed", metavar="INT", type=int, default=0, help="seed (default: 0)")
+    parser.add_argument(
+        "--speed",
+        metavar="FLOAT",
+        type=float,
+        default=2.0,
+        help="seconds of the hallway in a second of the film (default: 2)",
+    )
     add_act_by(parser)
     add_mocap(parser)
 
@@ -66,6 +73,7 @@ def run(arguments: argparse.Namespace) -> None:
         episodes=arguments.episodes,
         seed=arguments.seed,
         mocap=clips,
+        speed=arguments.speed,
         deterministic=chosen_deterministic(arguments),
     )
     print(path)
