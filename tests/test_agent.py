@@ -221,6 +221,39 @@ def test_weights_of_another_shape_are_refused():
         agent_of().load_state_dict(other.state_dict())
 
 
+@pytest.mark.parametrize("own", [True, False])
+def test_targets_with_an_encoder_of_their_own_do_not_move_with_the_critics(own):
+    agent, batch, noise = agent_of(target_encoder=own), batch_of(), torch.zeros(4, 2, 2)
+    # Then loss_q is the mean square of the targets, and they depend on what the targets read alone.
+    constant_heads(agent.networks.q, [0.0, 0.0, 0.0])
+    constant_heads(agent.networks.policy, [0.2, 0.2, 0.0, 0.0])
+    losses = []
+    for _ in range(2):
+        losses.append(copy.deepcopy(agent).update(batch, None, noise)["loss_q"])
+        with torch.no_grad():
+            for parameter in agent.networks.gru.parameters():
+                parameter.add_(1.0)
+    assert (losses[0] == losses[1]) is own
+
+
+def test_the_targets_own_encoder_follows_by_tau_and_is_kept():
+    agent = agent_of(target_encoder=True, tau=0.25)
+    before = copy.deepcopy(agent.core_target.gru.weight_hh_l0)
+    agent.update(batch_of())
+    after = 0.75 * before + 0.25 * agent.networks.gru.weight_hh_l0
+    torch.testing.assert_close(agent.core_target.gru.weight_hh_l0, after)
+    again = agent_of(target_encoder=True)
+    again.load_state_dict(agent.state_dict())
+    torch.testing.assert_close(again.core_target.gru.weight_hh_l0, after)
+    # Moved from an agent that had none, it begins as the critics' own.
+    plain = agent_of()
+    plain.update(batch_of())
+    again.load_state_dict(plain.state_dict(), carry="weights")
+    torch.testing.assert_close(
+        again.core_target.gru.weight_hh_l0, plain.networks.gru.weight_hh_l0.detach()
+    )
+
+
 def test_learning_rates_fall_linearly_to_their_end():
     agent = agent_of(lr=1e-3, lr_encoder=4e-4, lr_end=0.2)
     agent.anneal(0.5)  # 1 - 0.8 / 2 = 0.6

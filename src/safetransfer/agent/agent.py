@@ -180,6 +180,9 @@ class Agent:
         self.normaliser = Normaliser(shapes.proprio).to(self.device)
         self.actor = Actor(self.networks, self.normaliser, settings, cuda_graphs)
         self.q_target = copy.deepcopy(self.networks.q).requires_grad_(False)
+        self.core_target: Networks | None = None  # whose encoder and GRU the targets read
+        if settings.target_encoder:
+            self.core_target = self._copied_networks()
         self.log_alpha = torch.tensor(float(np.log(settings.alpha)), device=self.device)
         self.log_alpha.requires_grad_(settings.tune_alpha)
         self.multiplier = Multiplier(settings)
@@ -192,10 +195,15 @@ class Agent:
         )
         self._beta = torch.zeros((), device=self.device)  # the multiplier, where a graph reads it
 
+    def _copied_networks(self) -> Networks:
+        copied = copy.deepcopy(self.networks).requires_grad_(False)
+        copied.gru.flatten_parameters()
+        return copied
+
     def _groups(self) -> None:
         n = self.networks
         s = self.settings
-        core = [*(n.encoder.parameters() if n.encoder else ()), *n.gru.parameters()]
+        core = _core(n)
         self._critic_parameters = [*core, *n.q.parameters()]
         eyes = list(n.policy_encoder.parameters()) if n.policy_encoder else []
         self._policy_parameters = [*eyes, *n.policy.parameters()]
@@ -282,6 +290,8 @@ class Agent:
 
         with torch.no_grad():
             torch._foreach_lerp_(list(self.q_target.parameters()), list(n.q.parameters()), s.tau)
+            if self.core_target is not None:
+                torch._foreach_lerp_(_core(self.core_target), _core(n), s.tau)
         self.updates += 1
         return metrics | {"multiplier": self.multiplier.value}
 
@@ -320,7 +330,10 @@ class Agent:
 
         # Q1, Q2: entropy-regularised backup; Qc: cost backup (with c where the paper prints r)
         with torch.no_grad():
-            q1, q2, qc = StateQs(self.q_target, z).of(a_pi)
+            z_target = z
+            if self.core_target is not None:
+                z_target, _, _ = self.core_target.critics_state(obs, feedback, batch.carry)
+            q1, q2, qc = StateQs(self.q_target, z_target).of(a_pi)
             value = torch.minimum(q1, q2) - alpha * log_pi
             ends, valid = batch.terminated, batch.valid
             y = n_step_targets(batch.reward * s.reward_scale, ends, valid, value, s.gamma, s.n_step)
@@ -392,6 +405,7 @@ class Agent:
             "networks": self.networks.state_dict(),
             "normaliser": self.normaliser.state_dict(),
             "q_target": self.q_target.state_dict(),
+            "core_target": self.core_target and self.core_target.state_dict(),
             "log_alpha": self.log_alpha.detach().clone(),
             "multiplier": self.multiplier.state_dict(),
             "critic_optimiser": self.critic_optimiser.state_dict(),
@@ -424,6 +438,9 @@ class Agent:
             self.normaliser.load_state_dict(state["normaliser"])
             if level >= 1:
                 self.q_target.load_state_dict(state["q_target"])
+            if self.core_target is not None:  # those of an agent that had none are the critics'
+                kept = state.get("core_target") if level >= 1 else None
+                self.core_target.load_state_dict(kept or networks)
         except (RuntimeError, KeyError) as error:
             reason = str(error).strip().splitlines()[-1].strip()
             raise CheckpointError(
@@ -451,6 +468,12 @@ class Agent:
             ):  # a generator's state is of its kind of device
                 self.generator.set_state(state["generator"])
             self.updates = int(state["updates"])
+
+
+def _core(networks: Networks) -> list[Any]:
+    """Parameters of the critics' encoder and GRU."""
+    encoder = networks.encoder.parameters() if networks.encoder else ()
+    return [*encoder, *networks.gru.parameters()]
 
 
 def _size(parameters: Iterable[nn.Parameter]) -> int:

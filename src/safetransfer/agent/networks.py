@@ -193,13 +193,19 @@ class Networks(nn.Module):
         Returns z (T, B, Z) for the critics, the policy's z (its gradient reaches at most the
         policy's own encoder), and the last hidden state (B, hidden).
         """
+        z, h, last = self.critics_state(obs, feedback, carry)
+        if self.policy_encoder is None:
+            return z, z.detach(), last
+        x_policy = self.embed(self.policy_encoder, obs, feedback)
+        return z, torch.cat([h.detach(), x_policy], -1), last
+
+    def critics_state(
+        self, obs: dict[str, Tensor], feedback: Tensor, carry: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """z for the critics alone, the hidden states in it (T, B, hidden), and the last of them."""
         x = self.embed(self.encoder, obs, feedback)
         h, last = self.gru(x, carry.unsqueeze(0))
-        z = torch.cat([h, x], -1)
-        if self.policy_encoder is None:
-            return z, z.detach(), last[0]
-        x_policy = self.embed(self.policy_encoder, obs, feedback)
-        return z, torch.cat([h.detach(), x_policy], -1), last[0]
+        return torch.cat([h, x], -1), h, last[0]
 
 
 class StateQs:

@@ -35,6 +35,11 @@ class AgentSettings:
     gamma_cost: float = _f(0.98, "discount of costs, per decision")
     n_step: int = _f(4, "steps of reward before the critics' bootstrap")
     tau: float = _f(0.02, "share of the critics moved into their targets at each update")
+    target_encoder: bool = _f(
+        False,
+        "let the targets read an encoder and a GRU of their own, which follow by tau as well, at "
+        "the price of a second pass through both; without, those of the critics",
+    )
     reward_scale: float = _f(0.1, "factor on rewards before the agent sees them")
     cost_scale: float = _f(1.0, "factor on costs before the agent sees them")
 
