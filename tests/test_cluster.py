@@ -292,6 +292,17 @@ def test_parameters_arrive_whole():
     assert (after == wanted).all() and not np.allclose(before, wanted)
 
 
+def test_an_actor_of_few_hallways_sends_larger_chunks_where_it_is_quick_enough():
+    settings = smoke(actor_chunk=256, collect_decisions=16, num_envs=6)
+    few, one = slots_of(6, 1)[0], slots_of(6, 6)[0]
+    actors = [Collecting(settings, slot, 0, send=None, fetch=None) for slot in (few, one)]
+    assert [a._next_decisions(1e6) for a in actors] == [43, 256]  # 43 x 6 is 256 or more
+    assert [a._next_decisions(100.0) for a in actors] == [43, 100]  # in a second
+    assert [a._next_decisions(3.0) for a in actors] == [16, 16]
+    for actor in actors:
+        actor.env.close()
+
+
 class Line:
     """A line from actors to whichever learner there is, which can be cut and can lose answers."""
 

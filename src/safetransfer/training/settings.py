@@ -42,6 +42,11 @@ class TrainSettings:
     actor_backlog: int = _f(
         100_000, "decisions that an actor of a cluster keeps until a checkpoint has them"
     )
+    actor_chunk: int = _f(
+        256,
+        "decisions that an actor of a cluster sends at once, if it takes them within a second: of "
+        "fewer the learner has more to receive",
+    )
     threads: int = _f(2, "1: collect and learn in turn; 2 or more: overlap them")
     device: Literal["auto", "cpu", "cuda"] = _f(
         "auto", "where the agent lives; 'auto': a GPU if any"
@@ -63,6 +68,7 @@ class TrainSettings:
         for name in (
             "epochs", "epoch_updates", "num_envs", "collect_decisions", "replay_size",
             "replay_stride", "cost_window", "threads", "learning_starts", "actor_backlog",
+            "actor_chunk",
         ):  # fmt: skip
             if getattr(self, name) < 1:
                 raise SettingError(f"train.{name} is {getattr(self, name)}; it must be 1 or more")
@@ -145,6 +151,7 @@ def smoke() -> Settings:
         learning_starts=400,
         replay_size=8000,
         decisions_per_update=32,
+        actor_chunk=1,
         tensorboard=False,
     )
     env = HallwaySettings(max_steps=120, start_anywhere=0.5)

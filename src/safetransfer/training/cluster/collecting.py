@@ -24,6 +24,7 @@ from safetransfer.training.collector import Collector
 from safetransfer.training.settings import Settings
 
 AHEAD = 2  # chunks that wait for a learner that answers: more would only grow old
+LONGEST_CHUNK = 1.0  # seconds that a chunk of more than `train.collect_decisions` may take
 PATIENCE = 3.0  # seconds without an answer after which the learner counts as away
 
 
@@ -152,10 +153,11 @@ class Collecting:
             )
 
     def sample(self) -> tuple[Parcel, float]:
-        """The last chunk that was made, and the mean of the seconds that each kept."""
+        """The last chunk, and the seconds that one as long takes by the mean of all."""
         with self._changed:
             parcels = self.backlog.kept
-        return parcels[-1], sum(p.collect_s for p in parcels) / len(parcels)
+        per_decision = sum(p.collect_s for p in parcels) / sum(p.chunk.decisions for p in parcels)
+        return parcels[-1], per_decision * parcels[-1].chunk.decisions
 
     def _guarded(self, loop: Callable[[], None]) -> None:
         try:
@@ -174,6 +176,7 @@ class Collecting:
     def _collect_loop(self) -> None:
         # One core is this actor's: threads of more would take other actors' time.
         torch.set_num_threads(1)
+        decisions = self.settings.train.collect_decisions
         while True:
             began = time.monotonic()
             with self._changed:
@@ -185,10 +188,22 @@ class Collecting:
                 version = self.version
             assert version is not None
             started = time.monotonic()
-            chunk = self.collector.collect(self.settings.train.collect_decisions)
+            chunk = self.collector.collect(decisions)
+            took = time.monotonic() - started
             with self._changed:
-                self.backlog.add(chunk, version, time.monotonic() - started, started - began)
+                self.backlog.add(chunk, version, took, started - began)
                 self._changed.notify_all()
+            decisions = self._next_decisions(decisions / max(took, 1e-6))
+
+    def _next_decisions(self, per_s: float) -> int:
+        """Decisions of each hallway in the next chunk, at the pace of the last one.
+
+        An actor of one hallway would else send chunks of `collect_decisions`, and each costs the
+        learner's process a millisecond or two, however small it is.
+        """
+        t = self.settings.train
+        enough = -(-t.actor_chunk // self.slot.num_envs)
+        return max(t.collect_decisions, min(enough, int(per_s * LONGEST_CHUNK)))
 
     def _may_collect(self) -> bool:
         if self.version is None and self._new is None:
