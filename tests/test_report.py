@@ -217,6 +217,14 @@ def test_leaving_out_the_comparison_is_not_called_unfinished(transfer):
     assert _row(_read(transfer), "P-Humanoids", "From scratch")[2] == "not run"
 
 
+@pytest.mark.parametrize("films, shown", [(True, True), (False, False)])
+def test_films_that_were_not_asked_for_have_no_place_on_the_page(transfer, films, shown):
+    plan = json.loads((transfer / "transfer.json").read_text())
+    (transfer / "transfer.json").write_text(json.dumps(plan | {"films": films}))
+    write_report(transfer)
+    assert ("<h2>Films</h2>" in (transfer / "report.html").read_text()) is shown
+
+
 def test_page_needs_nothing_from_anywhere(transfer):
     films = transfer / "seed-0" / "films"
     films.mkdir()

@@ -194,6 +194,8 @@ def _curves(transfer: Transfer, target: str) -> str:
 
 def _films(transfer: Transfer) -> str:
     films = transfer.films()
+    if not films and transfer.plan.get("films") is False:
+        return ""
     if not films:
         return f"<section><h2>Films</h2><p>{MISSING}</p></section>"
     order = {"pretrain": 0, "zeroshot": 1, "before": 1, "finetune": 2, "after": 2, "scratch": 3}
