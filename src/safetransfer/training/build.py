@@ -92,12 +92,13 @@ def signature(settings: EnvSettings) -> dict[str, str]:
         env.close()
 
 
-def make_agent(settings: Settings, shapes: Shapes, device: torch.device) -> Agent:
+def make_agent(settings: Settings, shapes: Shapes, device: str | torch.device) -> Agent:
     """A fresh agent, seeded by the run's seed.
 
     Raises:
         SettingError: CUDA graphs or TF32 are asked for without a GPU.
     """
+    device = torch.device(device)
     t, gpu = settings.train, device.type == "cuda"
     for name, value in (("cuda_graphs", "on"), ("precision", "tf32")):
         if getattr(t, name) == value and not gpu:
