@@ -10,7 +10,7 @@ import torch
 from safetransfer.agent.agent import Agent, Batch
 from safetransfer.agent.networks import Encoder, Shapes
 from safetransfer.agent.settings import AgentSettings
-from safetransfer.errors import CheckpointError
+from safetransfer.errors import CheckpointError, UnknownNameError
 
 SHAPES = Shapes(camera=(50, 50, 1), proprio=3, actions=2)
 SMALL = {"embedding": 8, "hidden": 8, "mlp": (8,), "horizon": 3, "batch_size": 2}
@@ -311,3 +311,8 @@ def test_in_bfloat16_losses_are_nearly_those_of_float32():
     for name in ("loss_q", "loss_qc", "loss_pi", "entropy", "grad_norm"):
         assert rounded[name] == pytest.approx(exact[name], rel=0.03, abs=0.01), name
     assert rounded["loss_q"] != exact["loss_q"]
+
+
+def test_an_unknown_precision_is_refused():
+    with pytest.raises(UnknownNameError, match="bfloat16"):
+        Agent(SHAPES, AgentSettings(**SMALL), precision="bf16")

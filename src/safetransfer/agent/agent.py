@@ -16,10 +16,10 @@ from safetransfer.agent.losses import masked_mean, n_step_targets
 from safetransfer.agent.multiplier import Multiplier
 from safetransfer.agent.networks import Networks, Shapes, StateQs, policy_weights
 from safetransfer.agent.normaliser import Normaliser
-from safetransfer.agent.precision import arithmetic
+from safetransfer.agent.precision import PRECISIONS, arithmetic
 from safetransfer.agent.recording import Recorded
 from safetransfer.agent.settings import AgentSettings
-from safetransfer.errors import CheckpointError
+from safetransfer.errors import CheckpointError, UnknownNameError
 
 # What may be carried into another hallway: each name adds to the one before it.
 CARRY = ("policy", "weights", "multiplier", "optimisers", "replay")
@@ -169,7 +169,12 @@ class Agent:
             steps_per_decision: environment steps in which one action is repeated.
             precision: of an update's products, one of `precision.PRECISIONS`.
             cuda_graphs: launch an update's kernels as one CUDA graph; on a GPU only.
+
+        Raises:
+            UnknownNameError: there is no such precision.
         """
+        if precision not in PRECISIONS:
+            raise UnknownNameError("precision", precision, PRECISIONS)
         self.settings, self.shapes = settings, shapes
         self.device = torch.device(device)
         self.precision = precision

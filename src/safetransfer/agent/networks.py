@@ -102,7 +102,7 @@ class Encoder(nn.Module):
         """The first convolution as one product of matrices, (B, out, H', W') in channels-last.
 
         Of a picture with one channel cuDNN makes a copy in another layout, and computes the
-        gradient of the weights slowly: together half of an update.
+        gradient of the weights slowly: together two fifths of the paper's update.
         """
         first = self.convolutions[0]
         (kernel, _), (stride, _) = first.kernel_size, first.stride

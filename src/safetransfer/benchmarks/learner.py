@@ -52,7 +52,6 @@ def _measure(name: str, shapes: Shapes, seconds: float) -> dict[str, Any]:
     settings.constraint_warmup = 0  # all of the objective
     agent = Agent(shapes, settings)
     plain = PlainLearner(agent)
-    short = Agent(shapes, settings, precision="bfloat16")
     batch = random_batch(shapes, settings.horizon, settings.batch_size, settings.hidden)
     matrix = torch.randn(_MATRIX, _MATRIX)
     counter = FlopCounterMode(display=False)
@@ -66,6 +65,7 @@ def _measure(name: str, shapes: Shapes, seconds: float) -> dict[str, Any]:
     }
     difference = None
     if multiplies_bfloat16():
+        short = Agent(shapes, settings, precision="bfloat16")
         others = short.update(batch, 0.01, noise)
         difference = max(
             abs(others[k] - losses[k]) / max(abs(losses[k]), 1e-12) for k in MUST_BE_FINITE
