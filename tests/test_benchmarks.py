@@ -44,9 +44,15 @@ def test_learner(monkeypatch):
     result = json.loads(json.dumps(learner.run(seconds=0.0)))
     assert set(result) == {"laptop", "paper", "machine"}
     for name in ("laptop", "paper"):
-        for key in ("updates_per_s", "sequence_steps_per_s", "peak_share", "eager_ratio"):
-            assert positive(result[name][key]), (name, key)
+        for figures in (result[name], result[name]["one_thread"]):
+            for key in ("updates_per_s", "sequence_steps_per_s", "peak_share", "eager_ratio"):
+                assert positive(figures[key]), (name, key)
         assert result[name]["parameters"]["Total"] > 0
+        parts = dict(result[name]["budget"])
+        whole = parts.pop("whole")
+        assert result[name]["gflop_per_update"] == pytest.approx(whole["gflop"])
+        for what in ("gflop", "mbyte"):  # the parts are all of it: nothing large lies between them
+            assert sum(part[what] for part in parts.values()) == pytest.approx(whole[what], rel=0.1)
         short = result[name]["bfloat16"]
         assert (short is not None) == multiplies_bfloat16()
         if short:  # rounded to 8 bits and no more than that
@@ -60,7 +66,7 @@ def test_train(monkeypatch):
     result = json.loads(json.dumps(train.run(epochs=2, epoch_updates=4)))
     assert set(result) == {
         "steps_per_s", "sequence_steps_per_s", "collector_wait_share", "learner_wait_share",
-        "machine",
+        "helper_share", "machine",
     }  # fmt: skip
     assert positive(result["steps_per_s"]) and 0 <= result["learner_wait_share"] < 1
 

@@ -10,6 +10,7 @@ from safetransfer.benchmarks.learner import random_batch
 from safetransfer.benchmarks.plain_learner import PlainLearner
 
 
+@pytest.mark.parametrize("parts", [1, 3])
 @pytest.mark.parametrize(
     "changes",
     [
@@ -18,13 +19,13 @@ from safetransfer.benchmarks.plain_learner import PlainLearner
     ],
     ids=["laptop", "paper"],
 )
-def test_gradients_are_those_of_the_agent(changes):
+def test_gradients_are_those_of_the_agent(changes, parts):
     settings = AgentSettings(
         embedding=24, hidden=16, mlp=(20, 12), horizon=5, batch_size=4, multiplier_init=0.7,
         max_grad_norm=1e9, **changes,
     )  # fmt: skip
     shapes = Shapes((50, 50, 1), 3, 2)
-    agent = Agent(shapes, settings, seed=1)
+    agent = Agent(shapes, settings, seed=1, batch_parts=parts)
     with torch.no_grad():  # targets that are not the critics themselves
         for parameter in agent.q_target.parameters():
             parameter.add_(0.05 * torch.randn_like(parameter))

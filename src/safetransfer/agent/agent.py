@@ -16,6 +16,7 @@ from safetransfer.agent.losses import masked_mean, n_step_targets
 from safetransfer.agent.multiplier import Multiplier
 from safetransfer.agent.networks import Networks, Shapes, StateQs, policy_weights
 from safetransfer.agent.normaliser import Normaliser
+from safetransfer.agent.parts import Helper
 from safetransfer.agent.precision import PRECISIONS, arithmetic
 from safetransfer.agent.recording import Recorded
 from safetransfer.agent.settings import AgentSettings
@@ -54,6 +55,19 @@ class Batch:
         """The batch whose `tensors` these are, with observations of these names."""
         n = len(names)
         return Batch(dict(zip(names, tensors, strict=False)), *tensors[n:])
+
+    def split(self, parts: int) -> list[Batch]:
+        """As many batches, or one per sequence where there are fewer, of about as many sequences
+        each."""
+        parts = min(parts, len(self.carry))
+        if parts == 1:
+            return [self]
+        along = [0 if x is self.carry else 1 for x in self.tensors()]
+        columns = [
+            torch.tensor_split(x, parts, dim) for x, dim in zip(self.tensors(), along, strict=True)
+        ]
+        names = list(self.obs)
+        return [Batch.of_tensors(tensors, names) for tensors in zip(*columns, strict=True)]
 
     def to(self, device: torch.device) -> Batch:
         """The same batch on another device."""
@@ -160,6 +174,7 @@ class Agent:
         steps_per_decision: int = 1,
         precision: str = "float32",
         cuda_graphs: bool = False,
+        batch_parts: int = 1,
     ):
         """
         Args:
@@ -169,6 +184,8 @@ class Agent:
             steps_per_decision: environment steps in which one action is repeated.
             precision: of an update's products, one of `precision.PRECISIONS`.
             cuda_graphs: launch an update's kernels as one CUDA graph; on a GPU only.
+            batch_parts: in which an update's gradients are made, and summed; a `helper` may
+                make some of them. Not with CUDA graphs.
 
         Raises:
             UnknownNameError: there is no such precision.
@@ -178,6 +195,8 @@ class Agent:
         self.settings, self.shapes = settings, shapes
         self.device = torch.device(device)
         self.precision = precision
+        self.batch_parts = batch_parts
+        self.helper: Helper | None = None
         self.steps_per_decision = steps_per_decision
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
@@ -304,23 +323,64 @@ class Agent:
         """Leave the losses' clipped gradients in the parameters; SCALARS, (9,)."""
         constrained = self.constrained
         if self._recorded is None:
-            with arithmetic(self.device, self.precision):
-                return self._losses(batch, noise, self.multiplier.value, constrained)
+            return self._gradients_by_parts(batch, noise, constrained)
         self._beta.fill_(self.multiplier.value)
         names = list(batch.obs)
 
         def compute(inputs: list[Tensor]) -> Tensor:
             *tensors, own_noise = inputs
+            own_batch = Batch.of_tensors(tensors, names)
+            count = own_batch.valid.sum()
             with arithmetic(self.device, self.precision):
-                own_batch = Batch.of_tensors(tensors, names)
-                return self._losses(own_batch, own_noise, self._beta, constrained)
+                gradients, scalars = self._losses(
+                    own_batch, own_noise, count, self._beta, constrained
+                )
+            return self._clip(gradients, scalars)
 
         return self._recorded((constrained, *names), [*batch.tensors(), noise], compute)
 
+    def _gradients_by_parts(self, batch: Batch, noise: Tensor, constrained: bool) -> Tensor:
+        """`_gradients`, each part's by this thread or by the helper's: the sum is the same."""
+        count, beta = batch.valid.sum(), self.multiplier.value
+
+        def make(part: tuple[Batch, Tensor]) -> tuple[list[Tensor], Tensor]:
+            with arithmetic(self.device, self.precision):  # of each thread's own
+                return self._losses(*part, count, beta, constrained)
+
+        batches = batch.split(self.batch_parts)
+        parts = list(zip(batches, torch.tensor_split(noise, len(batches), 1), strict=True))
+        if self.helper is None:
+            made = [make(part) for part in parts]
+        else:
+            made = self.helper.map(make, parts)
+        (gradients, scalars), *others = made
+        for more, figures in others:
+            torch._foreach_add_(gradients, more)
+            scalars += figures
+        return self._clip(gradients, scalars)
+
+    def _clip(self, gradients: list[Tensor], scalars: Tensor) -> Tensor:
+        """Leave gradients in the parameters, scaled down where they are too large; SCALARS."""
+        critic, policy = self._critic_parameters, self._policy_parameters
+        for parameter, gradient in zip([*critic, *policy], gradients, strict=True):
+            parameter.grad = gradient
+        largest = self.settings.max_grad_norm
+        norm = nn.utils.clip_grad_norm_(critic, largest, foreach=True)
+        norm_pi = nn.utils.clip_grad_norm_(policy, largest, foreach=True)
+        alpha = self.log_alpha.detach().exp()
+        return torch.cat([scalars, torch.stack([alpha, norm, norm_pi])])
+
     def _losses(
-        self, batch: Batch, noise: Tensor, beta: float | Tensor, constrained: bool
-    ) -> Tensor:
-        """Algorithm 1's losses on a batch, as `_gradients` has them."""
+        self,
+        batch: Batch,
+        noise: Tensor,
+        count: Tensor,
+        beta: float | Tensor,
+        constrained: bool,
+    ) -> tuple[list[Tensor], Tensor]:
+        """Algorithm 1's losses on a batch: what it contributes to them as means over the `count`
+        valid transitions of the batch that it is a part of. Their gradients, of the critics'
+        parameters and then of the policy's, and the first six of SCALARS."""
         s, n = self.settings, self.networks
         obs = dict(batch.obs)
         obs["proprio"] = self.normaliser(obs["proprio"])
@@ -333,6 +393,11 @@ class Agent:
         )
         alpha = self.log_alpha.detach().exp()
 
+        valid = batch.valid
+
+        def mean(x: Tensor) -> Tensor:
+            return masked_mean(x, valid, count)
+
         # Q1, Q2: entropy-regularised backup; Qc: cost backup (with c where the paper prints r)
         with torch.no_grad():
             z_target = z
@@ -340,14 +405,14 @@ class Agent:
                 z_target, _, _ = self.core_target.critics_state(obs, feedback, batch.carry)
             q1, q2, qc = StateQs(self.q_target, z_target).of(a_pi)
             value = torch.minimum(q1, q2) - alpha * log_pi
-            ends, valid = batch.terminated, batch.valid
+            ends = batch.terminated
             y = n_step_targets(batch.reward * s.reward_scale, ends, valid, value, s.gamma, s.n_step)
             y_c = n_step_targets(batch.cost * s.cost_scale, ends, valid, qc, s.gamma_cost, s.n_step)
             targets = torch.stack([y, y, y_c])
         qs = StateQs(n.q, z[:-1])
         q = qs.of(batch.action)
         errors = (q - targets).square()
-        loss_q, loss_qc = masked_mean(errors[:2], valid), masked_mean(errors[2], valid)
+        loss_q, loss_qc = mean(errors[:2]), mean(errors[2])
 
         # pi: maximise min Q_i - alpha log pi - beta Qc
         q1, q2, qc = qs.detached().of(a_pi[:-1])
@@ -356,27 +421,11 @@ class Agent:
             objective = objective - beta * qc
             if s.normalise_objective:
                 objective = objective / (1.0 + beta)
-        loss_pi = -masked_mean(objective, valid)
+        loss_pi = -mean(objective)
         policy_gradients = torch.autograd.grad(loss_pi, self._policy_parameters)
-
-        self.critic_optimiser.zero_grad(set_to_none=True)
-        (2.0 * loss_q + loss_qc).backward()
-        norm = nn.utils.clip_grad_norm_(self._critic_parameters, s.max_grad_norm, foreach=True)
-        for parameter, gradient in zip(self._policy_parameters, policy_gradients, strict=True):
-            parameter.grad = gradient
-        norm_pi = nn.utils.clip_grad_norm_(self._policy_parameters, s.max_grad_norm, foreach=True)
-        scalars = {
-            "loss_q": loss_q,
-            "loss_qc": loss_qc,
-            "loss_pi": loss_pi,
-            "q": masked_mean(q[0], valid),
-            "qc": masked_mean(q[2], valid),
-            "entropy": -masked_mean(log_pi[:-1], valid),
-            "alpha": alpha,
-            "grad_norm": norm,
-            "grad_norm_pi": norm_pi,
-        }
-        return torch.stack([scalars[name].detach() for name in SCALARS])
+        gradients = torch.autograd.grad(2.0 * loss_q + loss_qc, self._critic_parameters)
+        figures = [loss_q, loss_qc, loss_pi, mean(q[0]), mean(q[2]), -mean(log_pi[:-1])]
+        return [*gradients, *policy_gradients], torch.stack([x.detach() for x in figures])
 
     @torch.no_grad()
     def q_at_start(self, obs: Mapping[str, np.ndarray], action: np.ndarray) -> np.ndarray:

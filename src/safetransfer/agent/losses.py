@@ -41,8 +41,12 @@ def n_step_targets(
     return total + discount * bootstrap
 
 
-def masked_mean(x: Tensor, valid: Tensor) -> Tensor:
-    """Mean of x (..., T, B) over the valid steps (T, B) and any leading dimensions."""
-    count = valid.sum().clamp(min=1) * (x.numel() // valid.numel())
+def masked_mean(x: Tensor, valid: Tensor, count: Tensor | None = None) -> Tensor:
+    """Mean of x (..., T, B) over the valid steps (T, B) and any leading dimensions.
+
+    `count`: the valid steps of the whole, where (T, B) are a part of it; the parts' add up to the
+    whole's mean.
+    """
+    steps = (valid.sum() if count is None else count).clamp(min=1)
     # where, not a product: an invalid step may hold anything, even infinity
-    return torch.where(valid, x, 0.0).sum() / count
+    return torch.where(valid, x, 0.0).sum() / (steps * (x.numel() // valid.numel()))

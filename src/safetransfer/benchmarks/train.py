@@ -17,8 +17,9 @@ def run(epochs: int = 3, epoch_updates: int = 150) -> dict[str, Any]:
     The first epoch, which fills the replay and warms the caches, is not counted.
 
     Returns {"steps_per_s" (environment steps, while learning), "sequence_steps_per_s" (decisions
-    learned from), "collector_wait_share", "learner_wait_share", "machine"}; the shares are null
-    where training runs on one thread.
+    learned from), "collector_wait_share", "helper_share" (of its time, that the collector
+    made gradients), "learner_wait_share", "machine"}; the shares are null where training runs on
+    one thread.
     """
     train_settings = {"epochs": epochs, "epoch_updates": epoch_updates, "tensorboard": False}
     settings = settings_io.updated(preset("laptop"), {"train": train_settings})
@@ -32,6 +33,7 @@ def run(epochs: int = 3, epoch_updates: int = 150) -> dict[str, Any]:
         "steps_per_s": _mean(rows, "steps_per_s"),
         "sequence_steps_per_s": updates_per_s * settings.agent.batch_size * settings.agent.horizon,
         "collector_wait_share": _mean(rows, "collector_wait_share"),
+        "helper_share": _mean(rows, "helper_share"),
         "learner_wait_share": _mean(rows, "learner_wait_share"),
         "machine": describe_machine() | versions(),
     }

@@ -28,7 +28,8 @@ _NUMBERS = frozenset(
         *("epoch", "updates", "env_steps", "wall_s", "episodes", "return", "cost", "length"),
         *("cost_total", "cost_rate", "multiplier", "alpha", "entropy"),
         *("q", "q_start", "q_measured", "qc", "loss_q", "loss_qc", "loss_pi"),
-        *("steps_per_s", "updates_per_s", "collector_wait_share", "learner_wait_share"),
+        *("steps_per_s", "updates_per_s"),
+        *("collector_wait_share", "helper_share", "learner_wait_share"),
     )
 )
 

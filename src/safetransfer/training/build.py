@@ -113,6 +113,7 @@ def make_agent(settings: Settings, shapes: Shapes, device: str | torch.device) -
         steps_per_decision=settings.env.action_repeat,
         precision=choose_precision(t.precision, device),
         cuda_graphs=gpu and t.cuda_graphs != "off",
+        batch_parts=1 if gpu else t.batch_parts,
     )
 
 

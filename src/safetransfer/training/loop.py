@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 
+from safetransfer.agent.parts import Helper
 from safetransfer.replay import Chunk
 from safetransfer.training.build import make_env, shapes_of
 from safetransfer.training.collector import Collector
@@ -126,7 +127,12 @@ class Run(Learner):
     def go(self, title: str, on_row: Callable[[dict[str, Any]], None] | None) -> dict[str, Any]:
         t = self.settings.train
         resumed = self.counters["epoch"] if self.path.exists() else None
-        workers = ThreadPoolExecutor(1, initializer=torch.set_num_threads, initargs=(1,))
+        # One steps the hallways. When they have been, it makes gradients until the learner is
+        # through, too.
+        helpers = max(1, self.agent.batch_parts - 1)
+        workers = ThreadPoolExecutor(helpers, initializer=torch.set_num_threads, initargs=(1,))
+        if t.threads > 1:
+            self.agent.helper = Helper(workers)
         log = RunLog(self.run_dir, resume_epoch=resumed, tensorboard=t.tensorboard)
         # One core learns, the others step the hallways: more threads than cores cost dearly.
         torch.set_num_threads(1)
@@ -177,6 +183,10 @@ class Run(Learner):
             joined = time.perf_counter()
             meter.seconds["learner_wait"] += joined - learned
             meter.seconds["collect"] += collect_s
+            if agent.helper is not None:
+                helped, waited = agent.helper.take_times()
+                meter.seconds["help"] += helped
+                meter.seconds["learner_wait"] += waited
             meter.seconds["iterations"] += joined - learn_started
             self.take_in(chunk)
         self.count_wall(time.perf_counter() - started)

@@ -21,7 +21,7 @@ class Meter:
         self.sums: dict[str, float] = {}
         self.updates = 0
         self.episodes: list[Episode] = []
-        self.seconds = {"wall": 0.0, "iterations": 0.0, "collect": 0.0, "learner_wait": 0.0}
+        self.seconds = dict.fromkeys(("wall", "iterations", "collect", "help", "learner_wait"), 0.0)
 
     def state_dict(self) -> dict[str, Any]:
         return vars(self) | {"episodes": [vars(e) for e in self.episodes]}
@@ -31,7 +31,7 @@ class Meter:
         meter = cls(dict(state["before"]), int(state["first_update"]))
         meter.sums, meter.updates = dict(state["sums"]), int(state["updates"])
         meter.episodes = [Episode(**e) for e in state["episodes"]]
-        meter.seconds = dict(state["seconds"])
+        meter.seconds.update(state["seconds"])  # older checkpoints have fewer
         return meter
 
     def add(self, metrics: Mapping[str, float]) -> None:
@@ -53,6 +53,7 @@ class Meter:
             measured = float(np.mean([e.discounted_return for e in full]))
         overlapped = learner.overlapped
         total = max(self.seconds["iterations"], 1e-9)
+        busy = self.seconds["collect"] + self.seconds["help"]  # of the thread that collects
         return {
             "epoch": c["epoch"],
             "updates": learner.agent.updates,
@@ -71,6 +72,7 @@ class Meter:
             "q_measured": measured,
             "steps_per_s": steps / wall,
             "updates_per_s": updates / wall,
-            "collector_wait_share": 1.0 - self.seconds["collect"] / total if overlapped else None,
+            "collector_wait_share": 1.0 - busy / total if overlapped else None,
+            "helper_share": self.seconds["help"] / total if overlapped else None,
             "learner_wait_share": self.seconds["learner_wait"] / total if overlapped else None,
         }

@@ -17,7 +17,8 @@ CONFIG = "config.json"
 # change; what is trained may not.
 _MAY_CHANGE = (
     "train.epochs", "train.threads", "train.checkpoint", "train.tensorboard",
-    "train.actor_backlog", "train.device", "train.actor_device", "agent.act_by",
+    "train.actor_backlog", "train.batch_parts", "train.device", "train.actor_device",
+    "agent.act_by", "agent.act_noise",
 )  # fmt: skip
 
 

@@ -48,6 +48,11 @@ class TrainSettings:
         "fewer the learner has more to receive",
     )
     threads: int = _f(2, "1: collect and learn in turn; 2 or more: overlap them")
+    batch_parts: int = _f(
+        2,
+        "on a CPU, parts of a batch whose gradients are made one by one, or side by side with a "
+        "thread that has nothing to collect",
+    )
     device: Literal["auto", "cpu", "cuda"] = _f(
         "auto", "where the agent lives; 'auto': a GPU if any"
     )
@@ -68,7 +73,7 @@ class TrainSettings:
         for name in (
             "epochs", "epoch_updates", "num_envs", "collect_decisions", "replay_size",
             "replay_stride", "cost_window", "threads", "learning_starts", "actor_backlog",
-            "actor_chunk",
+            "actor_chunk", "batch_parts",
         ):  # fmt: skip
             if getattr(self, name) < 1:
                 raise SettingError(f"train.{name} is {getattr(self, name)}; it must be 1 or more")
