@@ -138,6 +138,7 @@ def test_the_overview_needs_no_heavy_imports():
         (["evaluate", "x", "--env", "PointPoles", "--episodes", "0"], ["0 is not 1 or more"]),
         (["evaluate", "/no/agent", "--env", "PointPoles"], ["no checkpoint at /no/agent"]),
         (["evaluate", "x", "--env", "PointPoles", "--act-by", "luck"], ["mode, sample"]),
+        (["evaluate", "x", "--env", "PointPoles", "--act-by", "1.5"], ["share from 0 to 1"]),
         (["watch", "x", "--env", "PointPoles", "--out", "a.mp4", "--act-by", "mod"], ["'mode'"]),
         (["bench", "everything"], ["actors, camera, collector, env, learner, peer, train"]),
         (["watch", "x", "--env", "PointPoles", "--out", "a.avi"], [".mp4", ".gif"]),

@@ -15,12 +15,16 @@ import torch
 from safetransfer import settings_io
 from safetransfer.errors import CheckpointError, SettingError, TrainingError, UnknownNameError
 from safetransfer.training import checkpoint
+from safetransfer.training.build import make_env
 from safetransfer.training.evaluate import environment_settings, evaluate_checkpoint, load_policy
 from safetransfer.training.logs import read_rows
 from safetransfer.training.loop import Run, train
 from safetransfer.training.settings import preset
 
-TIMES = ("wall_s", "steps_per_s", "updates_per_s", "collector_wait_share", "learner_wait_share")
+TIMES = (
+    "wall_s", "steps_per_s", "updates_per_s", "collector_wait_share", "learner_wait_share",
+    "helper_share",
+)  # fmt: skip
 
 
 def smoke(**changes):
@@ -49,29 +53,50 @@ def test_a_minute_of_training_doubles_the_return_in_an_empty_hallway(tmp_path):
     from safetransfer.training.evaluate import evaluate
 
     # The untrained policy's return depends on its first random weights; walking about does not.
-    before = np.mean(evaluate(load_policy(tmp_path), where, 16, deterministic=False)["return"])
+    before = np.mean(evaluate(load_policy(tmp_path, noise=1.0), where, 16)["return"])
     settings.train.epochs, settings.train.epoch_updates = 5, 160
     train(settings, tmp_path / "trained")
-    after = np.mean(
-        evaluate(load_policy(tmp_path / "trained"), where, 16, deterministic=False)["return"]
-    )
+    after = np.mean(evaluate(load_policy(tmp_path / "trained", noise=1.0), where, 16)["return"])
     assert after > 150 and after > 2 * before
 
 
 def test_an_agent_is_evaluated_by_mode_or_by_samples_as_it_says_or_as_asked(tmp_path):
     lists = {}
-    for way in ("mode", "sample"):
-        settings = smoke(agent__act_by=way, train__epochs=1, train__epoch_updates=1)
+    own = {"mode": 0.0, "sample": 1.0, "half": 0.5}
+    for way, noise in own.items():
+        by = "mode" if way == "mode" else "sample"
+        settings = smoke(
+            agent__act_by=by, agent__act_noise=noise or 1.0, train__epochs=1, train__epoch_updates=1
+        )
         train(settings, tmp_path / way)
-        for asked in (None, True, False):
-            result = evaluate_checkpoint(tmp_path / way, "PointWalls", 3, deterministic=asked)
+        for asked in (None, 0.0, 0.5, 1.0):
+            result = evaluate_checkpoint(tmp_path / way, "PointWalls", 3, noise=asked)
             lists[way, asked] = result["per_episode"]["return"]
-            expected = way if asked is None else {True: "mode", False: "sample"}[asked]
-            assert result["act_by"] == expected
+            expected = noise if asked is None else asked
+            assert result["act_noise"] == expected
+            assert result["act_by"] == ("sample" if expected else "mode")
     # The weights are the same: how they are asked to act makes all of the difference.
-    assert lists["mode", None] == lists["mode", True] == lists["sample", True]
-    assert lists["sample", None] == lists["sample", False] == lists["mode", False]
-    assert lists["mode", None] != lists["sample", None]
+    for way, noise in own.items():
+        assert all(lists[way, asked] == lists["mode", asked] for asked in own.values())
+        assert lists[way, None] == lists["mode", noise]
+    assert len({tuple(lists["mode", asked]) for asked in own.values()}) == 3
+
+
+def test_less_noise_is_nearer_to_the_mode(tmp_path):
+    train(smoke(train__epochs=1, train__epoch_updates=1), tmp_path)
+    mode, half, full = (load_policy(tmp_path, noise) for noise in (0.0, 0.5, 1.0))
+    env = make_env(environment_settings(mode, "PointWalls"), 64)
+    obs, _ = env.reset(seed=0)
+    zeros, carry = np.zeros(64, np.float32), mode.initial_carry(64)
+
+    def unsquashed(policy):
+        action = policy.act(obs, zeros, zeros, carry, np.random.default_rng(1))[0]
+        return np.arctanh(np.clip(action.astype(float), -1 + 1e-7, 1 - 1e-7))
+
+    center = unsquashed(mode)
+    np.testing.assert_allclose(
+        unsquashed(half) - center, 0.5 * (unsquashed(full) - center), rtol=2e-2, atol=2e-3
+    )
 
 
 def test_one_seed_gives_one_log_at_any_number_of_threads(tmp_path):

@@ -56,6 +56,9 @@ class AgentSettings:
         "how the trained agent acts in evaluations and films: by its policy's most likely action, "
         "or by samples as in training",
     )
+    act_noise: float = _f(
+        1.0, "share of its exploration that a trained agent keeps where it acts by samples"
+    )
 
     # Constraint
     constraint: Literal["on", "off"] = _f("on", "'off' trains SAC for reward alone (figures 6, 7)")
@@ -86,6 +89,11 @@ class AgentSettings:
     horizon: int = _f(12, "steps of a sequence, through all of which gradients flow")
     max_grad_norm: float = _f(10.0, "gradients are scaled down to this norm")
 
+    @property
+    def trained_noise(self) -> float:
+        """Share of its exploration that the trained agent acts with; 0: by its mode."""
+        return 0.0 if self.act_by == "mode" else self.act_noise
+
     def __post_init__(self) -> None:
         for name in ("gamma", "gamma_cost"):
             if not 0.0 <= getattr(self, name) < 1.0:
@@ -105,6 +113,8 @@ class AgentSettings:
                 raise SettingError(
                     f"agent.{name} is {getattr(self, name)}; it must not be negative"
                 )
+        if not 0.0 <= self.act_noise <= 1.0:
+            raise SettingError(f"agent.act_noise is {self.act_noise}; it must be in [0, 1]")
         if not 0.0 < self.lr_end <= 1.0:
             raise SettingError(f"agent.lr_end is {self.lr_end}; it must be in (0, 1]")
         if not self.mlp or min(self.mlp) < 1:

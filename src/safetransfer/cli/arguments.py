@@ -61,18 +61,29 @@ def chosen_mocap(arguments: argparse.Namespace, setting: str | None = None) -> s
 def add_act_by(parser: argparse._ActionsContainer) -> None:
     parser.add_argument(
         "--act-by",
-        metavar="{mode,sample}",
-        help="act by the policy's most likely action, or by samples as in training (default: the "
-        "agent's own agent.act_by)",
+        metavar="{mode,sample,SHARE}",
+        help="act by the policy's most likely action, by samples as in training, or with that "
+        "share of their noise, such as 0.5 (default: the agent's own agent.act_by)",
     )
 
 
-def chosen_deterministic(arguments: argparse.Namespace) -> bool | None:
-    """Whether to act by the mode; None: as the agent has it. Raises UnknownNameError."""
-    ways = {"mode": True, "sample": False, None: None}
-    if arguments.act_by not in ways:
-        raise UnknownNameError("value of --act-by", arguments.act_by, ("mode", "sample"))
-    return ways[arguments.act_by]
+def chosen_noise(arguments: argparse.Namespace) -> float | None:
+    """Share of its exploration that the agent acts with; None: as its settings say.
+
+    Raises SettingError and UnknownNameError.
+    """
+    given = arguments.act_by
+    ways = {"mode": 0.0, "sample": 1.0}
+    if given is None or given in ways:
+        return None if given is None else ways[given]
+    try:
+        share = float(given)
+    except ValueError:
+        known = (*ways, "a share from 0 to 1")
+        raise UnknownNameError("value of --act-by", given, known) from None
+    if not 0.0 <= share <= 1.0:
+        raise SettingError(f"--act-by {given} is not a share from 0 to 1, nor mode or sample")
+    return share
 
 
 def add_carry(parser: argparse.ArgumentParser, default: str) -> None:

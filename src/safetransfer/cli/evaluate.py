@@ -9,8 +9,8 @@ from typing import Any
 from safetransfer.cli.arguments import (
     add_act_by,
     add_mocap,
-    chosen_deterministic,
     chosen_mocap,
+    chosen_noise,
     positive,
 )
 from safetransfer.cli.output import add_json, measure_and_print
@@ -66,7 +66,7 @@ def run(arguments: argparse.Namespace) -> None:
             arguments.env,
             arguments.episodes,
             seed,
-            deterministic=chosen_deterministic(arguments),
+            noise=chosen_noise(arguments),
             mocap=clips,
             changes=changes,
         )

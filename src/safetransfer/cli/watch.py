@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from safetransfer.cli.arguments import (
     add_act_by,
     add_mocap,
-    chosen_deterministic,
     chosen_mocap,
+    chosen_noise,
     positive,
 )
 from safetransfer.cli.settings_flags import env_changes
@@ -74,6 +74,6 @@ def run(arguments: argparse.Namespace) -> None:
         seed=arguments.seed,
         mocap=clips,
         speed=arguments.speed,
-        deterministic=chosen_deterministic(arguments),
+        noise=chosen_noise(arguments),
     )
     print(path)

@@ -43,7 +43,7 @@ def film(
     *,
     mocap: str | None = None,
     speed: float = 2.0,
-    deterministic: bool | None = None,
+    noise: float | None = None,
 ) -> Path:
     """Films a kept agent in a hallway, and returns `out`, an .mp4 or a .gif by its suffix.
 
@@ -52,10 +52,11 @@ def film(
         env_name: short name of the hallway, such as "PointPoles".
         view: "behind" the robot, "first" person with what the agent sees, or "both".
         episodes: filmed one after the other, each from the start line.
-        seed: of the hallway and, where it is not deterministic, of the policy.
+        seed: of the hallway, and of the policy's noise.
         mocap: folder of clips that people move by; None: built-in motions.
         speed: seconds of the hallway in a second of the film.
-        deterministic: act by the policy's mode, or by samples; None: as `agent.act_by` says.
+        noise: share of its exploration that the agent acts with, from 0 (by its mode) to 1; None:
+            as its settings say.
 
     The film appears under its name only when it is whole. Raises UnknownNameError for a view or an
     environment, SettingError for another suffix, CheckpointError for an agent that cannot be read
@@ -68,13 +69,11 @@ def film(
         raise SettingError(f"a film is an .mp4 or a .gif, not {out.name}")
     if episodes < 1 or not speed > 0:
         raise SettingError("a film needs one episode or more, and a speed above 0")
-    policy, settings = _agent_there(agent_path, env_name, mocap)
-    if deterministic is None:
-        deterministic = policy.deterministic
+    policy, settings = _agent_there(agent_path, env_name, mocap, noise)
     if isinstance(settings, GymSettings):
         from safetransfer.report.gym_film import film_gym
 
-        return film_gym(policy, settings, out, episodes, seed, speed, deterministic)
+        return film_gym(policy, settings, out, episodes, seed, speed)
     env = _hallway(policy, settings)
     steps_per_second = env.metadata["render_fps"] * speed
     wanted = _GIF_FRAMES_PER_SECOND if out.suffix == ".gif" else _FRAMES_PER_SECOND
@@ -84,7 +83,7 @@ def film(
     out.parent.mkdir(parents=True, exist_ok=True)
     partial = out.with_name(f".{out.stem}.part{out.suffix}")
     picture = _Picture(view, env.settings.name, env.metadata["render_fps"], speed)
-    rng = None if deterministic else np.random.default_rng(seed)
+    rng = np.random.default_rng(seed)
     try:
         with film_writer(partial, picture.size, rate) as writer:
             for episode in range(episodes):
@@ -121,11 +120,11 @@ def open_hallway(
 
 
 def _agent_there(
-    agent_path: str | Path, env_name: str, mocap: str | None
+    agent_path: str | Path, env_name: str, mocap: str | None, noise: float | None = None
 ) -> tuple[Policy, EnvSettings]:
     # A second thread costs a network this small, one hallway at a time, more than it brings.
     torch.set_num_threads(1)
-    policy = load_policy(agent_path)
+    policy = load_policy(agent_path, noise)
     return policy, environment_settings(policy, env_name, mocap=mocap)
 
 
@@ -149,7 +148,7 @@ class Moment:
 
 
 def play(
-    env: HallwayVectorEnv, policy: Policy, seed: int | None, rng: np.random.Generator | None
+    env: HallwayVectorEnv, policy: Policy, seed: int | None, rng: np.random.Generator
 ) -> Iterator[Moment]:
     """Plays one episode; yields the one moment, updated, at its start and after each step."""
     obs, _ = env.reset(seed=seed)
@@ -158,7 +157,7 @@ def play(
     moment = Moment(obs["camera"][0])
     yield moment
     while not moment.ended:
-        action, carry = policy.act(obs, reward, cost, carry, deterministic=rng is None, rng=rng)
+        action, carry = policy.act(obs, reward, cost, carry, rng)
         obs, step_reward, terminated, truncated, info = env.step(action)
         reward, cost = step_reward.astype(np.float32), info["cost"].astype(np.float32)
         moment.seen = obs["camera"][0]

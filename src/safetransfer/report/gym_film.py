@@ -28,7 +28,6 @@ def film_gym(
     episodes: int,
     seed: int,
     speed: float,
-    deterministic: bool,
 ) -> Path:
     """Films `episodes` episodes and returns `out`, which appears only when it is whole.
 
@@ -43,7 +42,7 @@ def film_gym(
     partial = out.with_name(f".{out.stem}.part{out.suffix}")
     try:
         check_shapes(policy, shapes_of_view(env), settings.id)
-        rng = None if deterministic else np.random.default_rng(seed)
+        rng = np.random.default_rng(seed)
         per_second = float(env.metadata.get("render_fps") or 30) / settings.action_repeat * speed
         every = max(1, round(per_second / _FRAMES_PER_SECOND))
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -74,7 +73,7 @@ def _frames(
     episodes: int,
     seed: int,
     every: int,
-    rng: np.random.Generator | None,
+    rng: np.random.Generator,
 ) -> Iterator[Image.Image]:
     for episode in range(episodes):
         obs, _ = env.reset(seed=seed if episode == 0 else None)
@@ -86,7 +85,7 @@ def _frames(
         while not ended:
             batch = {"proprio": np.zeros((1, 0), np.float32)}
             batch |= {key: value[None] for key, value in obs.items()}
-            action, carry = policy.act(batch, reward, cost, carry, rng is None, rng)
+            action, carry = policy.act(batch, reward, cost, carry, rng)
             obs, gained, terminated, truncated, info = env.step(action[0])
             reward, cost = np.array([gained], np.float32), np.array([info["cost"]], np.float32)
             total, spent = total + gained, spent + info["cost"]

@@ -40,7 +40,7 @@ def watch_live(
     """
     launch = _launcher()
     env, policy = open_hallway(agent_path, env_name, mocap)
-    rng = None if policy.deterministic else np.random.default_rng(seed)
+    rng = np.random.default_rng(seed)
     try:
         model = _painted(env.model)
         data = mujoco.MjData(model)

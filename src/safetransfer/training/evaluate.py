@@ -31,19 +31,20 @@ EVALUATION_SEED = 1_000_003
 
 
 class Policy:
-    """A trained agent, ready to act: what evaluations and films need."""
+    """A trained agent, ready to act: what evaluations and films need.
 
-    def __init__(self, actor: Actor, settings: Settings):
+    `noise` is the share of its exploration that it acts with: 0 by its mode, 1 by samples as in
+    training.
+    """
+
+    def __init__(self, actor: Actor, settings: Settings, noise: float | None = None):
+        """`noise`: None takes what the agent's settings say."""
         self.actor, self.settings = actor, settings
+        self.noise = settings.agent.trained_noise if noise is None else noise
 
     def initial_carry(self, n: int) -> np.ndarray:
         """Hidden states at the start of n episodes, (n, hidden)."""
         return self.actor.initial_carry(n)
-
-    @property
-    def deterministic(self) -> bool:
-        """Whether it acts by its mode where nothing else is asked for."""
-        return self.settings.agent.act_by == "mode"
 
     def act(
         self,
@@ -51,22 +52,22 @@ class Policy:
         last_reward: np.ndarray,
         last_cost: np.ndarray,
         carry: np.ndarray,
-        deterministic: bool | None = None,
         rng: np.random.Generator | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
         """Actions (n, A) in [-1, 1] and the next carry; see `Actor.act`.
 
-        `deterministic`: by the policy's mode; None: as `agent.act_by` says.
+        `rng` makes the noise; by the mode there is none to make.
         """
-        if deterministic is None:
-            deterministic = self.deterministic
-        if not deterministic and rng is None:
-            raise SettingError("a stochastic policy needs an rng")
-        return self.actor.act(obs, last_reward, last_cost, carry, None if deterministic else rng)
+        if not self.noise:
+            return self.actor.act(obs, last_reward, last_cost, carry)
+        if rng is None:
+            raise SettingError("a policy that acts by samples needs an rng")
+        scale = np.full(len(carry), self.noise, np.float32)
+        return self.actor.act(obs, last_reward, last_cost, carry, rng, scale)
 
 
-def load_policy(path: str | Path) -> Policy:
-    """The policy in a checkpoint (a file, or a run directory that holds one).
+def load_policy(path: str | Path, noise: float | None = None) -> Policy:
+    """The policy in a checkpoint (a file, or a run directory that holds one); `noise` as there.
 
     Raises:
         CheckpointError: it cannot be read, or is not one of a training run.
@@ -84,7 +85,7 @@ def load_policy(path: str | Path) -> Policy:
         raise
     except (TypeError, ValueError, AttributeError, RuntimeError) as error:
         raise CheckpointError(f"{path} is damaged: its content does not fit ({error})") from error
-    return Policy(agent.actor, settings)
+    return Policy(agent.actor, settings, noise)
 
 
 def environment_settings(policy: Policy, env_name: str, **changes: Any) -> EnvSettings:
@@ -119,11 +120,8 @@ def evaluate(
     seed: int = EVALUATION_SEED,
     num_envs: int = 25,
     threads: int = 1,
-    deterministic: bool | None = None,
 ) -> dict[str, list[float]]:
     """Run `episodes` episodes; lists of "return", "cost" and "length" (environment steps).
-
-    `deterministic`: act by the policy's mode, or by samples; None: as `agent.act_by` says.
 
     Each of the environments contributes a number of episodes fixed beforehand: taking whichever
     end first would favour short ones.
@@ -143,9 +141,7 @@ def evaluate(
         last_reward, last_cost = np.zeros((2, n), np.float32)
         episode_return, episode_cost = np.zeros((2, n))
         while any(len(r) < q for r, q in zip(results, quota, strict=True)):
-            action, carry = policy.act(
-                obs, last_reward, last_cost, carry, deterministic=deterministic, rng=rng
-            )
+            action, carry = policy.act(obs, last_reward, last_cost, carry, rng)
             obs, reward, terminated, truncated, info = env.step(action)
             last_reward, last_cost = reward.astype(np.float32), info["cost"].astype(np.float32)
             episode_return += reward
@@ -181,7 +177,7 @@ def evaluate_checkpoint(
     episodes: int = 100,
     seed: int = EVALUATION_SEED,
     *,
-    deterministic: bool | None = None,
+    noise: float | None = None,
     mocap: str | None = None,
     threads: int | None = None,
     changes: Mapping[str, Any] | None = None,
@@ -189,14 +185,13 @@ def evaluate_checkpoint(
     """Evaluate a kept agent in an environment; `summary` with every episode beside it, and how it
     acted.
 
-    `mocap` is the folder of clips that people move by; `threads` (default: all cores) step the
-    hallways, with the same result for any number. `changes` are settings of the environment that
-    are not as they were in training.
+    `noise` is the share of its exploration that it acts with, from 0 (by its mode) to 1; None: as
+    its settings say. `mocap` is the folder of clips that people move by; `threads` (default: all
+    cores) step the hallways, with the same result for any number. `changes` are settings of the
+    environment that are not as they were in training.
     """
     torch.set_num_threads(1)
-    policy = load_policy(path)
-    if deterministic is None:
-        deterministic = policy.deterministic
+    policy = load_policy(path, noise)
     # The clips are this machine's, wherever the agent was trained.
     env_settings = environment_settings(policy, env_name, mocap=mocap, **(changes or {}))
     per_episode = evaluate(
@@ -205,13 +200,13 @@ def evaluate_checkpoint(
         episodes,
         seed,
         threads=threads or cores(),
-        deterministic=deterministic,
     )
     return summary(env_settings.name, per_episode) | {
         "per_episode": per_episode,
         "seed": seed,
         "agent": Path(path).name,
-        "act_by": "mode" if deterministic else "sample",
+        "act_by": "sample" if policy.noise else "mode",
+        "act_noise": policy.noise,
         "mocap": describe_people(env_settings),
     }
 
