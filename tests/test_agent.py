@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from safetransfer.agent.agent import Agent, Batch
+from safetransfer.agent.agent import Agent, Batch, acting_state
 from safetransfer.agent.networks import Encoder, Shapes
 from safetransfer.agent.settings import AgentSettings
 from safetransfer.errors import CheckpointError, UnknownNameError
@@ -252,6 +252,39 @@ def test_the_targets_own_encoder_follows_by_tau_and_is_kept():
     torch.testing.assert_close(
         again.core_target.gru.weight_hh_l0, plain.networks.gru.weight_hh_l0.detach()
     )
+
+
+def test_the_policy_is_averaged_over_updates():
+    agent = agent_of(average=0.25, lr=1e-2, lr_encoder=1e-2)
+    wanted: dict[str, torch.Tensor] = {}
+    # The mean of all until one in four is as many as the share says, and then that share.
+    for share in (1.0, 1 / 2, 1 / 3, 1 / 4, 1 / 4, 1 / 4):
+        agent.update(batch_of())
+        for name, value in agent.networks.state_dict().items():
+            if not name.startswith("q."):
+                wanted[name] = value * share + wanted.get(name, 0.0) * (1 - share)
+    assert agent.averaged is not None and agent.averaged.keys() == wanted.keys()
+    for name, value in wanted.items():
+        torch.testing.assert_close(agent.averaged[name], value, rtol=1e-5, atol=1e-6)
+    state = agent.state_dict()
+    acting = acting_state(state)["networks"]
+    assert all(torch.equal(acting[name], agent.averaged[name]) for name in wanted)
+    assert torch.equal(acting["q.weights.0"], state["networks"]["q.weights.0"])
+    # What goes on, goes on with it; a new run's begins anew.
+    again = agent_of(average=0.25)
+    again.load_state_dict(state)
+    assert again.averaged is not None
+    assert all(torch.equal(again.averaged[name], agent.averaged[name]) for name in wanted)
+    again.load_state_dict(state, carry="weights")
+    again.updates = 0
+    again.update(batch_of())
+    now = again.networks.state_dict()
+    assert all(torch.equal(again.averaged[name], now[name]) for name in wanted)
+
+
+def test_without_an_average_it_acts_as_it_is():
+    state = agent_of().state_dict()
+    assert state["averaged"] is None and acting_state(state) == state
 
 
 def test_learning_rates_fall_linearly_to_their_end():

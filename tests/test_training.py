@@ -17,6 +17,7 @@ from safetransfer.errors import CheckpointError, SettingError, TrainingError, Un
 from safetransfer.training import checkpoint
 from safetransfer.training.build import make_env
 from safetransfer.training.evaluate import environment_settings, evaluate_checkpoint, load_policy
+from safetransfer.training.keep import keep
 from safetransfer.training.logs import read_rows
 from safetransfer.training.loop import Run, train
 from safetransfer.training.settings import preset
@@ -80,6 +81,29 @@ def test_an_agent_is_evaluated_by_mode_or_by_samples_as_it_says_or_as_asked(tmp_
         assert all(lists[way, asked] == lists["mode", asked] for asked in own.values())
         assert lists[way, None] == lists["mode", noise]
     assert len({tuple(lists["mode", asked]) for asked in own.values()}) == 3
+
+
+def test_a_trained_agent_acts_by_its_averaged_policy(tmp_path):
+    run = tmp_path / "run"
+    train(smoke(agent__average=0.01), run)
+    state = checkpoint.load(run)["agent"]
+    averaged = state["averaged"]
+    assert any(not torch.equal(state["networks"][name], averaged[name]) for name in averaged)
+    wheres = [run]
+    for stage in ("pretrained", "finetuned"):  # kept with critics, and to act alone
+        keep(run, tmp_path / "kept" / stage, stage)
+        wheres.append(tmp_path / "kept" / stage)
+    results = []
+    for where in wheres:
+        acting = load_policy(where).actor.networks.state_dict()
+        assert all(torch.equal(acting[name], averaged[name]) for name in averaged)
+        results.append(evaluate_checkpoint(where, "PointWalls", 2)["per_episode"])
+    assert results[0] == results[1] == results[2]
+    # Who trains on begins with the last weights, which the critics belong to.
+    moved = Run(smoke(agent__average=0.01), tmp_path / "moved", init=run)
+    now = moved.agent.networks.state_dict()
+    assert all(torch.equal(now[name], state["networks"][name]) for name in now)
+    moved.env.close()
 
 
 def test_less_noise_is_nearer_to_the_mode(tmp_path):

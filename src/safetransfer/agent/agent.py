@@ -213,6 +213,11 @@ class Agent:
         self.target_entropy = self._target_entropy(0.0)
         self.generator = torch.Generator(device=self.device).manual_seed(seed)
         self.updates = 0
+        # The policy, averaged over updates (Polyak & Juditsky 1992), by which it acts when trained.
+        self._acting = policy_weights(self.networks.state_dict())  # as they are at any time
+        self.averaged: dict[str, Tensor] | None = None
+        if settings.average:
+            self.averaged = {name: value.clone() for name, value in self._acting.items()}
         self._groups()
         self._recorded = (
             Recorded([*self._critic_parameters, *self._policy_parameters]) if cuda_graphs else None
@@ -316,6 +321,11 @@ class Agent:
             torch._foreach_lerp_(list(self.q_target.parameters()), list(n.q.parameters()), s.tau)
             if self.core_target is not None:
                 torch._foreach_lerp_(_core(self.core_target), _core(n), s.tau)
+            if self.averaged is not None:
+                # At first the mean of all updates: nothing of the beginning weighs more than that.
+                share = max(s.average, 1.0 / (self.updates + 1))
+                averaged, now = list(self.averaged.values()), list(self._acting.values())
+                torch._foreach_lerp_(averaged, now, share)
         self.updates += 1
         return metrics | {"multiplier": self.multiplier.value}
 
@@ -460,6 +470,7 @@ class Agent:
             "normaliser": self.normaliser.state_dict(),
             "q_target": self.q_target.state_dict(),
             "core_target": self.core_target and self.core_target.state_dict(),
+            "averaged": self.averaged,
             "log_alpha": self.log_alpha.detach().clone(),
             "multiplier": self.multiplier.state_dict(),
             "critic_optimiser": self.critic_optimiser.state_dict(),
@@ -495,6 +506,10 @@ class Agent:
             if self.core_target is not None:  # those of an agent that had none are the critics'
                 kept = state.get("core_target") if level >= 1 else None
                 self.core_target.load_state_dict(kept or networks)
+            if self.averaged is not None:  # a new run's begins with its first update
+                given = state.get("averaged") if carry is None else None
+                for name, value in (given or self._acting).items():
+                    self.averaged[name].copy_(value)
         except (RuntimeError, KeyError) as error:
             reason = str(error).strip().splitlines()[-1].strip()
             raise CheckpointError(
@@ -522,6 +537,14 @@ class Agent:
             ):  # a generator's state is of its kind of device
                 self.generator.set_state(state["generator"])
             self.updates = int(state["updates"])
+
+
+def acting_state(state: Mapping[str, Any]) -> dict[str, Any]:
+    """An agent's state with the policy that it acts by when it is trained: averaged, if it is."""
+    averaged = state.get("averaged")
+    if not averaged:
+        return dict(state)
+    return dict(state) | {"networks": dict(state["networks"]) | dict(averaged), "averaged": None}
 
 
 def _core(networks: Networks) -> list[Any]:

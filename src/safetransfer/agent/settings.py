@@ -56,6 +56,11 @@ class AgentSettings:
         "how the trained agent acts in evaluations and films: by its policy's most likely action, "
         "or by samples as in training",
     )
+    average: float = _f(
+        0.0,
+        "share of the policy moved at each update into an average of what it was, by which the "
+        "trained agent acts (0: it acts as it is at last)",
+    )
     act_noise: float = _f(
         1.0, "share of its exploration that a trained agent keeps where it acts by samples"
     )
@@ -113,6 +118,8 @@ class AgentSettings:
                 raise SettingError(
                     f"agent.{name} is {getattr(self, name)}; it must not be negative"
                 )
+        if not 0.0 <= self.average <= 1.0:
+            raise SettingError(f"agent.average is {self.average}; it must be in [0, 1]")
         if not 0.0 <= self.act_noise <= 1.0:
             raise SettingError(f"agent.act_noise is {self.act_noise}; it must be in [0, 1]")
         if not 0.0 < self.lr_end <= 1.0:

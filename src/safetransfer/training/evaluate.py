@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from safetransfer import settings_io
-from safetransfer.agent.agent import Actor, Agent
+from safetransfer.agent.agent import Actor, Agent, acting_state
 from safetransfer.agent.networks import Shapes
 from safetransfer.envs.naming import EnvSettings, settings_for
 from safetransfer.errors import CheckpointError, SafeTransferError, SettingError
@@ -76,7 +76,7 @@ def load_policy(path: str | Path, noise: float | None = None) -> Policy:
     try:
         settings = settings_io.from_dict(Settings, payload["settings"])
         agent = Agent(shapes_of_checkpoint(payload), settings.agent)
-        agent.load_state_dict(payload["agent"], carry="policy")
+        agent.load_state_dict(acting_state(payload["agent"]), carry="policy")
     except KeyError as error:
         raise CheckpointError(
             f"{path} is not the checkpoint of a training run: it has no {error}"

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from safetransfer import settings_io
+from safetransfer.agent.agent import acting_state
 from safetransfer.agent.networks import policy_weights
 from safetransfer.errors import CheckpointError, SettingError
 from safetransfer.training import checkpoint, logs
@@ -107,9 +108,12 @@ def _keep_agent(
 ) -> None:
     payload = checkpoint.load(run_dir)
     try:
-        agent = {name: payload["agent"][name] for name in (_KEPT_TO_ACT if to_act else _KEPT)}
+        state = acting_state(payload["agent"]) if to_act else payload["agent"]
+        agent = {name: state[name] for name in (_KEPT_TO_ACT if to_act else _KEPT)}
         if to_act:
             agent["networks"] = policy_weights(agent["networks"])
+        elif state.get("averaged"):
+            agent["averaged"] = state["averaged"]
         kept = {name: payload[name] for name in ("settings", "shapes", "counters")}
     except KeyError as error:
         raise CheckpointError(f"{run_dir} is not a training run: it has no {error}") from error

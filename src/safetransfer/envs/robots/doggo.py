@@ -74,8 +74,9 @@ class Doggo(Robot):
         # It walks before it minds where it treads, and looks far ahead for reward: a fall costs
         # all that is left of its 100 s. For cost it looks 1 s ahead: what walls will cost later it
         # could only put off, by standing still. So would a high multiplier have it: where a step
-        # costs more than a gap is worth, it stays in front of it. docs/experiments.md says what
-        # each of these did.
+        # costs more than a gap is worth, it stays in front of it. By
+        # its mode it may stand against a wall for ever, where half of the noise gets it away.
+        # docs/experiments.md says what each of these did.
         "laptop": {
             "env": {"fallen_steps": 20, "anywhere_heading": 1.57},
             "agent": {
@@ -87,6 +88,9 @@ class Doggo(Robot):
                 "multiplier_init": 0.5,
                 "multiplier_lr": 0.01,
                 "multiplier_max": 1.0,
+                "average": 5e-4,
+                "act_by": "sample",
+                "act_noise": 0.5,
             },
             "train": {
                 "epochs": 60,
