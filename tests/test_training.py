@@ -106,6 +106,16 @@ def test_a_trained_agent_acts_by_its_averaged_policy(tmp_path):
     moved.env.close()
 
 
+@pytest.mark.parametrize("parts", [1, 2, 4])
+def test_shares_of_time_are_shares(tmp_path, parts):
+    train(smoke(train__threads=2, train__batch_parts=parts, train__epochs=1), tmp_path)
+    (row,) = read_rows(tmp_path)
+    for name in ("collector_wait_share", "helper_share", "learner_wait_share"):
+        assert 0 <= row[name] <= 1, name
+    assert row["collector_wait_share"] + row["helper_share"] < 1
+    assert parts > 1 or row["helper_share"] == 0
+
+
 def test_less_noise_is_nearer_to_the_mode(tmp_path):
     train(smoke(train__epochs=1, train__epoch_updates=1), tmp_path)
     mode, half, full = (load_policy(tmp_path, noise) for noise in (0.0, 0.5, 1.0))

@@ -53,7 +53,9 @@ class Meter:
             measured = float(np.mean([e.discounted_return for e in full]))
         overlapped = learner.overlapped
         total = max(self.seconds["iterations"], 1e-9)
-        busy = self.seconds["collect"] + self.seconds["help"]  # of the thread that collects
+        # Of the threads that collect and help, of which there are more with more parts.
+        available = total * max(1, learner.agent.batch_parts - 1)
+        busy = self.seconds["collect"] + self.seconds["help"]
         return {
             "epoch": c["epoch"],
             "updates": learner.agent.updates,
@@ -72,7 +74,7 @@ class Meter:
             "q_measured": measured,
             "steps_per_s": steps / wall,
             "updates_per_s": updates / wall,
-            "collector_wait_share": 1.0 - busy / total if overlapped else None,
-            "helper_share": self.seconds["help"] / total if overlapped else None,
+            "collector_wait_share": 1.0 - busy / available if overlapped else None,
+            "helper_share": self.seconds["help"] / available if overlapped else None,
             "learner_wait_share": self.seconds["learner_wait"] / total if overlapped else None,
         }
