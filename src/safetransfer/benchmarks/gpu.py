@@ -9,7 +9,7 @@ import contextlib
 import copy
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -36,15 +36,27 @@ ASKED_UPDATES_PER_S = 100.0
 RUNS = (("laptop", "PointWalls"), ("laptop", "DoggoWalls"), ("paper", "DoggoWalls"))
 
 
-def run(device_name: str = "auto", quick: bool = False, minutes: float = 3.0) -> dict[str, Any]:
-    """All checks and figures.
+PARTS = ("agreement", "learner", "batches", "training")
+
+
+def run(
+    device_name: str = "auto",
+    quick: bool = False,
+    minutes: float = 3.0,
+    parts: Sequence[str] = PARTS,
+    presets: Sequence[str] = tuple(CASES),
+) -> dict[str, Any]:
+    """All checks and figures, or some of them.
 
     Args:
         device_name: "auto", "cpu" or "cuda".
         quick: the sizes of the `smoke` preset and a few repetitions, to see that all of it works.
         minutes: of training in each of the whole runs.
+        parts: of PARTS, those to do.
+        presets: of CASES, those to do them with.
 
-    Returns {"agreement": {preset: {"within_tolerance", "relative_difference": {loss: x}}},
+    Returns what of this was asked for:
+    {"agreement": {preset: {"within_tolerance", "relative_difference": {loss: x}}},
     "learner": {preset: {way: {"updates_per_s", "sequence_steps_per_s", "peak_memory_gib",
     "peak_tflops" and "peak_share" (a product of large matrices in the same precision, and how much
     of it an update reaches), "relative_difference": {loss: x} (to float32, same weights, batch and
@@ -58,27 +70,31 @@ def run(device_name: str = "auto", quick: bool = False, minutes: float = 3.0) ->
         SettingError: a GPU is asked for and absent.
     """
     device = choose_device(device_name)
-    sizes = {name: _settings(name, quick) for name in CASES}
-    result: dict[str, Any] = {
-        "quick": quick,
-        "device": device.type,
-        "agreement": {name: _part(_agreement, name, s, device) for name, s in sizes.items()},
-        "learner": {name: _variants(name, s, device, quick) for name, s in sizes.items()},
-        "batches": {name: _part(_batches, name, s, device) for name, s in sizes.items()},
+    sizes = {name: _settings(name, quick) for name in presets}
+    result: dict[str, Any] = {"quick": quick, "device": device.type}
+    each: dict[str, Callable[[str, Settings], Any]] = {
+        "agreement": lambda name, s: _part(_agreement, name, s, device),
+        "learner": lambda name, s: _variants(name, s, device, quick),
+        "batches": lambda name, s: _part(_batches, name, s, device),
     }
-    best = max(
-        (v.get("updates_per_s", 0.0) for v in result["learner"]["paper"].values()), default=0.0
-    )
-    result["asked"] = {
-        "updates_per_s": ASKED_UPDATES_PER_S,
-        "reached": None if quick else best >= ASKED_UPDATES_PER_S,
-    }
-    result["training"] = [
-        {"preset": name, "env": env, "actor_device": actor}
-        | _part(_training, name, env, device, actor, quick, minutes)
-        for name, env in RUNS
-        for actor in (("cpu",) if device.type == "cpu" else ("cuda", "cpu"))
-    ]
+    for part, figures in each.items():
+        if part in parts:
+            result[part] = {name: figures(name, s) for name, s in sizes.items()}
+    if "paper" in result.get("learner", {}):
+        ways = result["learner"]["paper"].values()
+        best = max((v.get("updates_per_s", 0.0) for v in ways), default=0.0)
+        result["asked"] = {
+            "updates_per_s": ASKED_UPDATES_PER_S,
+            "reached": None if quick else best >= ASKED_UPDATES_PER_S,
+        }
+    if "training" in parts:
+        result["training"] = [
+            {"preset": name, "env": env, "actor_device": actor}
+            | _part(_training, name, env, device, actor, quick, minutes)
+            for name, env in RUNS
+            if name in presets
+            for actor in (("cpu",) if device.type == "cpu" else ("cuda", "cpu"))
+        ]
     return result | {"machine": describe_machine() | versions()}
 
 
