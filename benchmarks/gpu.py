@@ -25,9 +25,7 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="small sizes, few repetitions")
     parser.add_argument("--minutes", type=float, default=3.0, help="of each whole training")
     parser.add_argument("--parts", nargs="+", default=PARTS, choices=PARTS, help="only these")
-    parser.add_argument(
-        "--presets", nargs="+", default=tuple(CASES), choices=tuple(CASES), help="only of these"
-    )
+    parser.add_argument("--presets", nargs="+", choices=tuple(CASES), help="only of these")
     arguments = parser.parse_args()
     try:
         with contextlib.redirect_stdout(sys.stderr):

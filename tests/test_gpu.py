@@ -244,6 +244,13 @@ def test_the_script_does_everything_in_one_call():
         assert row["steps_per_s"] > 0 and row["updates_per_s"] > 0, row
 
 
+def test_some_parts_of_some_presets_are_all_that_is_done():
+    result = gpu.run("cpu", quick=True, parts=["batches"], presets=["paper"])
+    assert result.keys() == {"quick", "device", "batches", "machine"}
+    assert result["batches"]["paper"].keys() == {"sample_ms"}
+    assert result["batches"].keys() == {"paper"}
+
+
 def test_a_part_that_fails_is_said_and_the_rest_goes_on(monkeypatch):
     def fail(*_):
         raise RuntimeError("CUDA error: out of memory\nand so on")

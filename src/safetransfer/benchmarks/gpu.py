@@ -44,7 +44,7 @@ def run(
     quick: bool = False,
     minutes: float = 3.0,
     parts: Sequence[str] = PARTS,
-    presets: Sequence[str] = tuple(CASES),
+    presets: Sequence[str] | None = None,
 ) -> dict[str, Any]:
     """All checks and figures, or some of them.
 
@@ -53,7 +53,7 @@ def run(
         quick: the sizes of the `smoke` preset and a few repetitions, to see that all of it works.
         minutes: of training in each of the whole runs.
         parts: of PARTS, those to do.
-        presets: of CASES, those to do them with.
+        presets: of CASES, those to do them with; None: all.
 
     Returns what of this was asked for:
     {"agreement": {preset: {"within_tolerance", "relative_difference": {loss: x}}},
@@ -70,6 +70,7 @@ def run(
         SettingError: a GPU is asked for and absent.
     """
     device = choose_device(device_name)
+    presets = tuple(CASES) if presets is None else presets
     sizes = {name: _settings(name, quick) for name in presets}
     result: dict[str, Any] = {"quick": quick, "device": device.type}
     each: dict[str, Callable[[str, Settings], Any]] = {
