@@ -243,6 +243,18 @@ def test_what_files_say_is_escaped(transfer):
     assert "Some &lt;Processor&gt;" in source and "<Processor>" not in source
 
 
+def test_runs_made_on_two_machines_name_both(transfer):
+    path = transfer / "seed-0" / "scratch-PointPoles" / "config.json"
+    there = {"machine": {"cpu": "Other", "cores": 16}, "versions": {"python": "3.12.3"}}
+    path.write_text(json.dumps(CONFIG | {"earlier": [{"updates": 200, **there}]}))
+    page = _read(transfer)
+    (table,) = (t for t in page.tables if t[0][-1] == "Machine")
+    by_stage = {row[0].lower(): row[-1] for row in table[1:]}
+    assert [m for s, m in by_stage.items() if "scratch" in s and "poles" in s] == ["B, then A"]
+    assert set(by_stage.values()) == {"A", "B, then A", ""}
+    assert "B: 16 × Other; python 3.12.3" in page.text
+
+
 def test_page_is_written_where_asked(transfer, tmp_path):
     out = tmp_path / "elsewhere" / "page.html"
     assert write_report(transfer, out) == out

@@ -352,6 +352,31 @@ def test_going_on_keeps_what_was_recorded_of_the_beginning(tmp_path):
     config = json.loads((tmp_path / "poles" / "config.json").read_text())
     assert config["init"] == {"checkpoint": "walls", "carry": "weights"}
     assert config["command"] == "the first"
+    assert "earlier" not in config
     (tmp_path / "poles" / "checkpoint.pt").unlink()  # killed before its first checkpoint
     with pytest.raises(SettingError, match="began from"):
         train(settings, tmp_path / "poles")
+
+
+def test_run_that_went_on_elsewhere_records_both_machines(tmp_path, monkeypatch):
+    settings = smoke()
+    train(settings, tmp_path)
+    here = json.loads((tmp_path / "config.json").read_text())
+    where = "safetransfer.training.run_directory.describe_machine"
+    for epochs, cpu in ((3, "Another"), (4, "Another"), (5, "A third")):
+        monkeypatch.setattr(where, lambda cpu=cpu: {"cpu": cpu, "cores": 64})
+        settings.train.epochs = epochs
+        train(settings, tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    assert config["machine"] == {"cpu": "A third", "cores": 64}
+    assert config["versions"] == here["versions"]
+    rows = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    updates = {row["epoch"]: row["updates"] for row in rows}
+    assert config["earlier"] == [
+        {"updates": updates[2], "machine": here["machine"], "versions": here["versions"]},
+        {
+            "updates": updates[4],
+            "machine": {"cpu": "Another", "cores": 64},
+            "versions": here["versions"],
+        },
+    ]

@@ -25,9 +25,11 @@ def provenance(transfer: Transfer) -> str:
             if run is None:
                 rows.append([escape(stage_name(stage)), str(seed), MISSING, "", "", "", "", ""])
                 continue
-            machine = _machine(run.config)
-            if machine not in machines:
-                machines.append(machine)
+            used = []
+            for machine in _machines(run.config):
+                if machine not in machines:
+                    machines.append(machine)
+                used.append(chr(ord("A") + machines.index(machine)))
             wall = run.last("wall_s")
             rows.append(
                 [
@@ -38,7 +40,7 @@ def provenance(transfer: Transfer) -> str:
                     _count(run.last("updates")),
                     f"{wall / 60:.1f}" if wall is not None else "–",
                     escape(motions(run.config.get("mocap")) or "–"),
-                    chr(ord("A") + machines.index(machine)),
+                    ", then ".join(used),
                 ]
             )
             command: Any = run.config.get("command")
@@ -72,6 +74,12 @@ def provenance(transfer: Transfer) -> str:
 def _epochs(run: Run, planned: int | None) -> str:
     unfinished = planned is not None and run.epochs < planned
     return f"{run.epochs} of {planned}" if unfinished else str(run.epochs)
+
+
+def _machines(config: Mapping[str, Any]) -> list[str]:
+    """The machines of a run, in the order in which it was made on them."""
+    earlier = [then for then in config.get("earlier", []) if isinstance(then, Mapping)]
+    return [_machine(there) for there in (*earlier, config)]
 
 
 def _machine(config: Mapping[str, Any]) -> str:

@@ -92,6 +92,7 @@ _CONFIG = {
     "versions": (str, Mapping),
     "init": (str, Mapping),
     "command": (str, list),
+    "earlier": list,
 }
 
 
@@ -310,6 +311,7 @@ _PLAN = {
     "reference": str,
     "scratch": bool,
     "command": (str, list),
+    "earlier": list,
 }
 
 

@@ -88,7 +88,8 @@ class Learner:
         self._meter: Meter | None = None  # of the epoch that is under way
         if saved is None and init is not None:
             self._begin_from(init, carry, shapes)
-        write_config(run_dir, settings, mocap, command, init, carry, going_on=saved is not None)
+        updates = None if saved is None else int(part(saved, "agent", run_dir)["updates"])
+        write_config(run_dir, settings, mocap, command, init, carry, updates)
 
     def _begin_from(self, init: str | Path, carry: str, shapes: Shapes) -> None:
         start = checkpoint.load(init)

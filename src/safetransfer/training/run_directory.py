@@ -53,18 +53,28 @@ def write_config(
     command: str | None,
     init: str | Path | None,
     carry: str,
-    going_on: bool,
+    updates: int | None,
 ) -> None:
     """Record the run; who goes on with one leaves what was recorded of its beginning.
+
+    `updates` are those of the checkpoint from which the run goes on, None where it begins. Where it
+    goes on on another machine, or with other versions, "earlier" holds the ones before, each with
+    the updates at which the next took over.
 
     Raises SettingError where a run that has no checkpoint yet began from another agent.
     """
     path = run_dir / CONFIG
     start = None if init is None else {"checkpoint": Path(init).name, "carry": carry}
+    here = {"machine": describe_machine(), "versions": versions()}
+    earlier: list[dict[str, Any]] = []
     if path.exists():
         before = settings_io.read_file(path)
-        if going_on:
+        if updates is not None:
             command, start = before.get("command", command), before.get("init", start)
+            earlier = list(before.get("earlier", []))
+            there = {name: before[name] for name in here if name in before}
+            if there and there != here:
+                earlier.append({"updates": updates, **there})
         elif before.get("init") != start:
             raise SettingError(
                 f"{run_dir} holds a run that began from {before.get('init')}, not from "
@@ -75,8 +85,9 @@ def write_config(
         "settings": settings_io.to_dict(settings),
         "command": command,
         "init": start,
-        "machine": describe_machine(),
-        "versions": versions(),
+        **here,
         "mocap": mocap,
     }
+    if earlier:
+        document["earlier"] = earlier
     settings_io.write_json(path, document)
