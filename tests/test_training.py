@@ -380,3 +380,6 @@ def test_run_that_went_on_elsewhere_records_both_machines(tmp_path, monkeypatch)
             "versions": here["versions"],
         },
     ]
+    monkeypatch.setattr(where, lambda: {"cpu": "One that finds it finished", "cores": 1})
+    train(settings, tmp_path)
+    assert json.loads((tmp_path / "config.json").read_text()) == config

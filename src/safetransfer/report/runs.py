@@ -311,7 +311,6 @@ _PLAN = {
     "reference": str,
     "scratch": bool,
     "command": (str, list),
-    "earlier": list,
 }
 
 

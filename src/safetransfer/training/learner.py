@@ -88,8 +88,12 @@ class Learner:
         self._meter: Meter | None = None  # of the epoch that is under way
         if saved is None and init is not None:
             self._begin_from(init, carry, shapes)
-        updates = None if saved is None else int(part(saved, "agent", run_dir)["updates"])
-        write_config(run_dir, settings, mocap, command, init, carry, updates)
+        if saved is None:
+            write_config(run_dir, settings, mocap, command, init, carry, updates=None)
+        elif part(saved, "counters", run_dir)["epoch"] < t.epochs:
+            # Of a finished run nothing is made here: its record stays.
+            updates = int(part(saved, "agent", run_dir)["updates"])
+            write_config(run_dir, settings, mocap, command, init, carry, updates)
 
     def _begin_from(self, init: str | Path, carry: str, shapes: Shapes) -> None:
         start = checkpoint.load(init)
