@@ -450,6 +450,26 @@ def test_a_reset_mask_leaves_the_other_hallways_alone():
     assert info["steps"].tolist() == [20, 0, 20]
 
 
+@pytest.mark.parametrize("obstacles", ["Walls", "Humanoids"])
+def test_a_hallway_at_rest_stays_as_it_is_and_the_others_go_on(obstacles):
+    env, other = (make(3, obstacles=obstacles) for _ in range(2))
+    for each in (env, other):
+        each.reset(seed=0)
+    actions = wander(env, 40)
+    assert_same(roll(env, actions[:10]), roll(other, actions[:10]))
+    env.rest(np.array([False, True, False]))
+    before = env.get_state()["simulation"]
+    rested, full = roll(env, actions[10:]), roll(other, actions[10:])
+    for key in full:
+        np.testing.assert_array_equal(rested[key][:, [0, 2]], full[key][:, [0, 2]], err_msg=key)
+    for key, value in env.get_state()["simulation"].items():
+        if key != "ctrl":  # what it was told last, which it doesn't follow
+            np.testing.assert_array_equal(value[1], before[key][1], err_msg=key)
+    assert not rested["reward"][:, 1].any() and not rested["cost"][:, 1].any()
+    env.reset(options={"reset_mask": np.array([False, True, False])})
+    assert roll(env, actions[:5])["reward"][:, 1].any()
+
+
 def test_gymnasiums_form_of_final_observations():
     env = HallwayVectorEnv(HallwaySettings(max_steps=3, **TINY), 2, object_final_obs=True)
     env.reset(seed=0)

@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from safetransfer import settings_io
+from safetransfer.envs.hallway import HallwayVectorEnv
 from safetransfer.errors import CheckpointError, SettingError, TrainingError, UnknownNameError
 from safetransfer.training import checkpoint
 from safetransfer.training.build import make_env
@@ -59,6 +60,24 @@ def test_a_minute_of_training_doubles_the_return_in_an_empty_hallway(tmp_path):
     train(settings, tmp_path / "trained")
     after = np.mean(evaluate(load_policy(tmp_path / "trained", noise=1.0), where, 16)["return"])
     assert after > 150 and after > 2 * before
+
+
+def test_an_evaluation_spares_hallways_that_have_made_their_share(tmp_path, monkeypatch):
+    train(smoke(train__epochs=1, train__epoch_updates=1), tmp_path)
+    rested = []
+    rest = HallwayVectorEnv.rest
+
+    def watched(env, mask):
+        rested.append(mask.copy())
+        rest(env, mask)
+
+    # With a third of the way to go episodes end at different times.
+    there = {"changes": {"length": 6.0, "walls": 1, "max_steps": 300}}
+    monkeypatch.setattr(HallwayVectorEnv, "rest", watched)
+    spared = evaluate_checkpoint(tmp_path, "PointWalls", 30, noise=1.0, **there)
+    assert any(0 < mask.sum() < len(mask) for mask in rested)
+    monkeypatch.setattr(HallwayVectorEnv, "rest", lambda env, mask: None)
+    assert spared == evaluate_checkpoint(tmp_path, "PointWalls", 30, noise=1.0, **there)
 
 
 def test_an_agent_is_evaluated_by_mode_or_by_samples_as_it_says_or_as_asked(tmp_path):

@@ -144,6 +144,7 @@ class HallwayVectorEnv(VectorEnv):
         self._at_side_wall = np.zeros(n, np.bool_)
         self._unstable = np.zeros(n, np.bool_)
         self._done = np.zeros(n, np.bool_)
+        self._resting = np.zeros(n, np.bool_)
         self._reward = np.zeros(n)
         self._cost = np.zeros(n)
         self._terminated = np.zeros(n, np.bool_)
@@ -174,8 +175,13 @@ class HallwayVectorEnv(VectorEnv):
         self._cost[mask] = 0.0
         self._touched_now[mask] = False
         self._unstable[mask] = False
-        self._done[mask] = False
+        self._done[mask] = self._resting[mask] = False
         return self._observe(), self._info()
+
+    def rest(self, mask: np.ndarray) -> None:
+        """From now on, let steps leave hallways mask (N,) bool as they are, with no reward and no
+        cost, until they are reset: nobody needs their episodes, and each costs as much as any."""
+        self._resting |= mask
 
     def step(
         self, actions: np.ndarray
@@ -191,7 +197,7 @@ class HallwayVectorEnv(VectorEnv):
             )
         restart = self._done.copy()
         self._set_controls(actions)
-        self._advance(~restart)
+        self._advance(~(restart | self._resting))
         if restart.any():
             self._begin(restart)
         self._done = self._terminated | self._truncated

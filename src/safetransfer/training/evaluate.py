@@ -13,6 +13,7 @@ import torch
 from safetransfer import settings_io
 from safetransfer.agent.agent import Actor, Agent, acting_state
 from safetransfer.agent.networks import Shapes
+from safetransfer.envs.hallway import HallwayVectorEnv
 from safetransfer.envs.naming import EnvSettings, settings_for
 from safetransfer.errors import CheckpointError, SafeTransferError, SettingError
 from safetransfer.report.statistics import bootstrap_mean
@@ -146,12 +147,15 @@ def evaluate(
             last_reward, last_cost = reward.astype(np.float32), info["cost"].astype(np.float32)
             episode_return += reward
             episode_cost += info["cost"]
-            for i in np.nonzero(terminated | truncated)[0]:
+            ended = np.nonzero(terminated | truncated)[0]
+            for i in ended:
                 if len(results[i]) < quota[i]:
                     steps = int(info["final_info"]["steps"][i])
                     results[i].append((float(episode_return[i]), float(episode_cost[i]), steps))
                 episode_return[i] = episode_cost[i] = last_reward[i] = last_cost[i] = 0.0
                 carry[i] = 0.0
+            if len(ended) and isinstance(env, HallwayVectorEnv):
+                env.rest(np.array([len(r) >= q for r, q in zip(results, quota, strict=True)]))
     finally:
         env.close()
     flat = [e for r in results for e in r]
