@@ -243,6 +243,35 @@ def test_what_files_say_is_escaped(transfer):
     assert "Some &lt;Processor&gt;" in source and "<Processor>" not in source
 
 
+def test_runs_of_other_settings_than_planned_are_named(transfer):
+    plan_file = transfer / "transfer.json"
+    plan = json.loads(plan_file.read_text())
+    assert "other settings" not in _read(transfer).text
+    agent = {"cost_limit": 0.02, "mlp": [128, 128], "horizon": 24, "lr": 0.5}
+    plan |= {
+        "settings": {"env": {"max_steps": 500}, "agent": agent, "train": {"epochs": 8}},
+        "finetune": {"agent": {"lr": 0.1}},
+    }
+    plan_file.write_text(json.dumps(plan))
+
+    def settle(stage, **own):
+        settings = {**SETTINGS, "agent": agent | own, "train": {"epochs": 2, "threads": 1}}
+        path = transfer / "seed-0" / stage / "config.json"
+        path.write_text(json.dumps(CONFIG | {"settings": settings}))
+
+    for stage in ("pretrain", "scratch-PointPoles"):
+        settle(stage)
+    for stage in ("finetune-PointPoles", "finetune-PointHumanoids"):
+        settle(stage, lr=0.1)
+    assert "other settings" not in _read(transfer).text
+    settle("scratch-PointPoles", horizon=12)
+    settle("finetune-PointPoles", lr=0.5)
+    text = _read(transfer).text
+    assert text.count("other settings than planned") == 2
+    assert "From scratch in P-Poles, seed 0. agent.horizon 12 (planned: 24)." in text
+    assert "Fine-tuning in P-Poles, seed 0. agent.lr 0.5 (planned: 0.1)." in text
+
+
 def test_runs_made_on_two_machines_name_both(transfer):
     path = transfer / "seed-0" / "scratch-PointPoles" / "config.json"
     there = {"machine": {"cpu": "Other", "cores": 16}, "versions": {"python": "3.12.3"}}

@@ -8,6 +8,7 @@ from html import escape
 from typing import Any
 
 from safetransfer.report import html
+from safetransfer.report.differences import differences
 from safetransfer.report.html import MISSING
 from safetransfer.report.runs import Run, Transfer, described, motions
 from safetransfer.report.words import stage_name
@@ -54,6 +55,11 @@ def provenance(transfer: Transfer) -> str:
         for i, machine in enumerate(machines)
     )
     blocks = [html.table(header, rows), f'<ul class="note">{listed}</ul>' if listed else ""]
+    for what, where in differences(transfer).items():
+        blocks.append(
+            f'<p class="note"><strong>With other settings than planned</strong>: '
+            f"{escape('; '.join(where))}. {escape(what)}.</p>"
+        )
     if commands:
         blocks.append(f"<h3>Commands</h3><pre>{escape(chr(10).join(commands))}</pre>")
     evaluated = {e.mocap for e in transfer.evaluations.values() if e.mocap}

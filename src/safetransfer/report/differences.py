@@ -1,0 +1,59 @@
+"""Runs of a transfer that were made with other settings than its plan says.
+
+A directory can hold them: a run that was made before the defaults changed, or copied from another
+transfer. Figures that set them beside the others compare more than what they are named for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from safetransfer.report.runs import Transfer, described
+from safetransfer.report.words import stage_name
+
+# Where a run is made and how long, not what it learns; a stage's own are the plan's to say.
+_LEFT_OUT = frozenset(
+    (
+        *("env.robot", "env.obstacles", "env.mocap", "env.id"),
+        *("train.seed", "train.epochs", "train.threads", "train.batch_parts", "train.device"),
+        *("train.actor_device", "train.precision", "train.cuda_graphs", "train.actor_backlog"),
+        *("train.replay_compact", "train.checkpoint_minutes", "train.checkpoint_replay"),
+        "train.tensorboard",
+    )
+)
+_STAGES_OWN = {"unconstrained": "agent.constraint", "no_feedback": "agent.feedback"}
+
+
+def differences(transfer: Transfer) -> dict[str, list[str]]:
+    """By what differs, as "agent.horizon 12 (planned: 24)" in a line for each combination, the
+    stages and seeds that it does in, in words.
+
+    Only settings that both know are compared; a kept agent that was taken as it is is left out.
+    """
+    found: dict[str, list[str]] = {}
+    for (stage, seed), run in transfer.runs.items():
+        if stage == "pretrain" and transfer.plan.get("agent"):
+            continue
+        planned = dict(_named(transfer.settings))
+        if stage.startswith("finetune"):
+            planned |= dict(_named(transfer.plan.get("finetune") or {}))
+            if transfer.plan.get("carry") == "replay":  # whose rings are one to a hallway
+                planned.pop("train.num_envs", None)
+        planned.pop(_STAGES_OWN.get(stage.partition("-")[0], ""), None)
+        made = dict(_named(run.config.get("settings") or {}))
+        other = [
+            f"{name} {described(made[name])} (planned: {described(value)})"
+            for name, value in planned.items()
+            if name in made and name not in _LEFT_OUT and made[name] != value
+        ]
+        if other:
+            where = f"{stage_name(stage)}, seed {seed}"
+            found.setdefault("; ".join(sorted(other)), []).append(where)
+    return found
+
+
+def _named(settings: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    for section, values in settings.items():
+        if isinstance(values, Mapping):
+            yield from ((f"{section}.{name}", value) for name, value in values.items())
