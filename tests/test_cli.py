@@ -340,3 +340,36 @@ def test_train_then_evaluate_then_other_settings(capsys, tmp_path, monkeypatch):
     checkpoint = tmp_path / "run" / "checkpoint.pt"
     checkpoint.write_bytes(checkpoint.read_bytes()[:1000])
     assert "cut short" in refused(capsys, "evaluate", run, "--env", "PointPoles")
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        ("evaluate AGENT --env PointPoles --seed -4", "-4 is not 0 or more"),
+        ("watch AGENT --env PointPoles --out a.mp4 --seed -1", "-1 is not 0 or more"),
+        ("transfer --out OUT --seeds 1 -1", "-1 is not 0 or more"),
+        ("train --run OUT --train.seed -1", "train.seed is -1; it must be from 0"),
+        ("train --run OUT --agent.lr inf", "agent.lr is inf; it must be above 0, and finite"),
+        ("train --run OUT --seed 3", "Did you mean '--train.seed'?"),
+        ("train --run OUT --lr 1e-3", "Known: --agent.lr"),
+        ("train --run FULL", "is not empty, and no run's directory: it holds notes.md"),
+        ("train --run FULL/notes.md", "notes.md is a file; a run needs a directory"),
+        ("evaluate AGENT --env PointPoles --env.width 3", "study --vary width"),
+        ("keep FULL FULL", "that is where it is"),
+        ("report FULL --markdown --out x.html", "One of them"),
+        ("watch AGENT --env PointPoles --out a.mp4 --speed 0", "a speed above 0, not 0"),
+    ],
+)
+def test_what_cannot_work_is_refused_in_plain_words(command, said, tmp_path, capsys):
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "notes.md").write_text("mine")
+    for name, path in (("OUT", "out"), ("FULL", "full"), ("AGENT", "agent")):
+        command = command.replace(name, str(tmp_path / path))
+    try:
+        code = cli.main(command.split())
+    except SystemExit as left:  # argparse's own way out
+        code = left.code
+    assert code == 2
+    assert said in capsys.readouterr().err
+    assert [path.name for path in (tmp_path / "full").iterdir()] == ["notes.md"]
+    assert not (tmp_path / "out").exists()

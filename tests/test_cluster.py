@@ -394,6 +394,43 @@ def test_every_step_is_counted_once_though_the_learner_dies_and_answers_are_lost
     assert second.ledger.audit(second.counters, {actors[0].name: Account()})[0]
 
 
+def test_a_learner_that_is_to_leave_takes_in_what_it_has_received(tmp_path, monkeypatch):
+    learner = learner_of(smoke(), tmp_path)
+    saving, go_on = threading.Event(), threading.Event()
+    save = learner.save
+
+    def slow():
+        saving.set()
+        assert go_on.wait(60.0)
+        save()
+
+    monkeypatch.setattr(learner, "save", slow)
+    monkeypatch.setattr(learning, "SAVE_SPACING", 0.0)
+    learner._save_asked = True
+    in_thread(learner)
+    assert saving.wait(60.0)
+    # While it writes a checkpoint its last chunk arrives, and nobody has more to send.
+    envs = learner.slots[0].num_envs
+    last = chunk(5, cost=2.0, envs=envs)
+    last.obs["camera"] = np.zeros((5, envs, 50, 50, 1), np.uint8)
+    word = Word("0.0", 0)
+    word.collected = Account.of(last)
+    assert learner.receive(word, Parcel(0, last, ("", 0), 0.1, 0.0)).next_chunk == 1
+    learner.drain()
+    learner.leave()
+    go_on.set()
+    until(lambda: learner.left or learner.failure)
+    assert learner.failure is None and learner.counters["decisions"] == 5 * envs
+    assert learner.ledger.audit(learner.counters, {"0.0": Account()})[0]
+
+
+@pytest.mark.parametrize("change", [{"precision": "tf32"}, {"cuda_graphs": "on"}])
+def test_actors_act_on_their_cpu_whatever_the_learner_s_gpu_does(change):
+    settings = smoke(**change)
+    (slot,) = slots_of(settings.train.num_envs, 1)
+    Collecting(settings, slot, 0, Line(None), fetch=lambda parameters: parameters).env.close()
+
+
 def test_actors_are_held_back_by_a_slow_learner_and_fill_a_backlog_without_one(
     tmp_path, monkeypatch
 ):

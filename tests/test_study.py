@@ -12,10 +12,12 @@ import pytest
 
 from safetransfer import settings_io
 from safetransfer.cli import main
+from safetransfer.envs.robots import Doggo
 from safetransfer.errors import SafeTransferError, SettingError
 from safetransfer.experiments import study
 from safetransfer.experiments.study import StudyPlan, run_study
 from safetransfer.report.study import read_study
+from safetransfer.training import checkpoint
 from safetransfer.training.evaluate import EVALUATION_SEED, evaluate_checkpoint
 from safetransfer.training.logs import read_rows
 from safetransfer.training.loop import train
@@ -82,6 +84,34 @@ def test_fine_tuning_was_there_and_its_cost_is_the_regret(finished):
         totals.append(read_rows(run)[-1]["cost_total"])
     row = next(r for r in rows_of(out) if (r["likeness"], r["way"]) == ("0.0", "fine-tuned"))
     assert float(row["regret"]) == pytest.approx(np.mean(totals))
+
+
+def test_a_robot_is_fine_tuned_in_its_own_way_as_a_transfer_does(tmp_path, monkeypatch):
+    settings = preset("smoke", "Doggo")
+    settings.train.epochs = settings.train.epoch_updates = 1
+    train(settings, tmp_path / "agent")
+    given = {}
+    monkeypatch.setattr(study, "train", lambda settings, run_dir, **rest: given.update(s=settings))
+    plan = StudyPlan((str(tmp_path / "agent"),), env="DoggoMixed", finetune_epochs=1)
+    study._finetune(tmp_path / "tuned", plan, tmp_path / "agent", 0.5)
+    own = Doggo.fine_tuning["laptop"]
+    for name, value in own["agent"].items():
+        assert getattr(given["s"].agent, name) == value
+    assert given["s"].train.num_envs == own["train"]["num_envs"]
+    assert given["s"].agent.constraint_warmup == 0  # as for every robot
+
+
+def test_a_log_ahead_of_its_checkpoint_is_not_taken_for_a_finished_run(finished, tmp_path):
+    out = tmp_path / "study"
+    shutil.copytree(finished[0], out)
+    path = next(out.glob("**/finetune-*/checkpoint.pt"), None) or next(out.glob("**/checkpoint.pt"))
+    payload = checkpoint.load(path)
+    payload["counters"]["epoch"] = payload["agent"]["updates"] = 0
+    checkpoint.save(path, payload)
+    said = []
+    run_study(out, finished[1], say=said.append)
+    assert any("fine-tuning" in line for line in said)
+    assert checkpoint.load(path)["counters"]["epoch"] == 1
 
 
 def test_again_does_nothing_and_another_value_is_added(finished, agents, tmp_path):

@@ -19,6 +19,7 @@ from safetransfer.training import checkpoint
 from safetransfer.training.build import make_env
 from safetransfer.training.evaluate import environment_settings, evaluate_checkpoint, load_policy
 from safetransfer.training.keep import keep
+from safetransfer.training.lock import locked
 from safetransfer.training.logs import read_rows
 from safetransfer.training.loop import Run, train
 from safetransfer.training.settings import preset
@@ -60,6 +61,26 @@ def test_a_minute_of_training_doubles_the_return_in_an_empty_hallway(tmp_path):
     train(settings, tmp_path / "trained")
     after = np.mean(evaluate(load_policy(tmp_path / "trained", noise=1.0), where, 16)["return"])
     assert after > 150 and after > 2 * before
+
+
+def test_a_run_that_ended_before_its_first_checkpoint_makes_room_for_another(tmp_path):
+    settings = smoke(train__epochs=1, train__epoch_updates=1)
+    Run(settings, tmp_path)  # writes config.json, and ends
+    (tmp_path / "log.jsonl").write_text('{"epoch": 1}\n')
+    settings.agent.lr = 1e-4
+    train(settings, tmp_path)
+    assert json.loads((tmp_path / "config.json").read_text())["settings"]["agent"]["lr"] == 1e-4
+    assert [row["updates"] for row in read_rows(tmp_path)] == [1]
+    settings.agent.lr = 2e-4  # now there is something to lose
+    with pytest.raises(SettingError, match=r"agent\.lr: 0\.0001 -> 0\.0002"):
+        train(settings, tmp_path)
+
+
+def test_two_processes_do_not_train_one_run(tmp_path):
+    settings = smoke(train__epochs=1, train__epoch_updates=1)
+    with locked(tmp_path), pytest.raises(TrainingError, match="another process is training"):
+        train(settings, tmp_path)
+    assert train(settings, tmp_path)["epoch"] == 1  # when the other one is through
 
 
 def test_an_evaluation_spares_hallways_that_have_made_their_share(tmp_path, monkeypatch):

@@ -119,6 +119,25 @@ def test_a_directory_of_an_older_version_goes_on(finished, tmp_path):
     assert said == []
 
 
+def test_another_machine_may_go_on_with_a_transfer(finished, tmp_path):
+    out = tmp_path / "moved"
+    shutil.copytree(finished[0], out)
+    settings = preset("smoke")
+    settings.train.threads, settings.train.batch_parts, settings.train.device = 1, 2, "cpu"
+    settings.train.checkpoint_minutes = 3.0
+    said = []
+    run_transfer(out, PLAN, settings, say=said.append)
+    assert said == []
+    # Clips matter to people alone, of whom this transfer has some.
+    settings.env.mocap = str(tmp_path)
+    with pytest.raises(SettingError, match=r"settings\.env\.mocap"):
+        run_transfer(out, PLAN, settings, say=said.append)
+
+
+def test_a_seed_asked_for_twice_is_one_seed():
+    assert TransferPlan(seeds=(3, 0, 3)).seeds == (3, 0)
+
+
 def test_another_experiment_in_the_directory_is_refused(finished):
     out, _, _ = finished
     other = dataclasses.replace(PLAN, finetune_epochs=2)

@@ -131,6 +131,18 @@ def test_without_a_screen_it_says_what_to_do(agent, monkeypatch, capsys):
     assert "screen" in capsys.readouterr().err
 
 
+def test_the_viewer_refuses_what_is_for_films_and_acts_as_asked(agent, monkeypatch, capsys):
+    given = {}
+    monkeypatch.setattr(viewer, "watch_live", lambda *a, **options: given.update(options))
+    command = ["watch", str(agent), "--env", "PointPoles", "--viewer"]
+    assert main([*command, "--act-by", "0.5"]) == 0
+    assert given["noise"] == 0.5
+    assert main([*command, "--act-by", "nonsense"]) == 2
+    for option in (["--view", "first"], ["--speed", "2"]):
+        assert main([*command, *option]) == 2
+        assert f"{option[0]} is for films" in capsys.readouterr().err
+
+
 def test_film_or_viewer_but_not_both_or_neither(agent, capsys):
     both = ["--out", "film.mp4", "--viewer"]
     for options in ([], both):

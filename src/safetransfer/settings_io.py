@@ -407,6 +407,10 @@ def unknown_flag(flag: str, parser: argparse.ArgumentParser) -> UnknownNameError
     known = [option for option in parser._option_string_actions if option.startswith("--")]
     section, dot, _ = flag.rpartition(".")
     siblings = [option for option in known if option.startswith(section + dot)] if dot else []
+    if not dot:  # a setting's own name, without its section
+        named = [option for option in known if option.endswith("." + flag.removeprefix("--"))]
+        if named:
+            return UnknownNameError("option", flag, named)
     own = [option for option in known if "." not in option]
     sections = sorted({option.split(".")[0] + ".*" for option in known if "." in option})
     return UnknownNameError("setting" if dot else "option", flag, siblings or own + sections)

@@ -532,9 +532,8 @@ class Agent:
             self.anneal(0.0)
             self.alpha_optimiser.param_groups[0]["lr"] = self.settings.lr_alpha
         if carry is None:
-            if self.device.type == "cpu" and len(state["generator"]) == len(
-                self.generator.get_state()
-            ):  # a generator's state is of its kind of device
+            # A generator's state is of its kind of device, and of other length for each.
+            if len(state["generator"]) == len(self.generator.get_state()):
                 self.generator.set_state(state["generator"])
             self.updates = int(state["updates"])
 

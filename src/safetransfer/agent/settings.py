@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -109,8 +110,10 @@ class AgentSettings:
             if getattr(self, name) < 1:
                 raise SettingError(f"agent.{name} is {getattr(self, name)}; it must be 1 or more")
         for name in ("lr", "lr_encoder", "alpha", "reward_scale", "cost_scale", "max_grad_norm"):
-            if not getattr(self, name) > 0.0:
-                raise SettingError(f"agent.{name} is {getattr(self, name)}; it must be above 0")
+            if not 0.0 < getattr(self, name) < math.inf:
+                raise SettingError(
+                    f"agent.{name} is {getattr(self, name)}; it must be above 0, and finite"
+                )
         for name in (
             "cost_limit", "multiplier_init", "multiplier_lr", "constraint_warmup", "lr_warmup",
         ):  # fmt: skip

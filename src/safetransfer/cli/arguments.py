@@ -29,7 +29,15 @@ def positive(text: str) -> int:
     return number
 
 
-positive.__name__ = "whole number"  # argparse names the type by it
+def seed(text: str) -> int:
+    """Type of an option: a whole number, 0 or more."""
+    number = int(text)
+    if number < 0:
+        raise argparse.ArgumentTypeError(f"{number} is not 0 or more")
+    return number
+
+
+positive.__name__ = seed.__name__ = "whole number"  # argparse names the type by it
 
 
 def add_mocap(parser: argparse._ActionsContainer) -> None:

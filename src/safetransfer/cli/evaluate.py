@@ -12,6 +12,7 @@ from safetransfer.cli.arguments import (
     chosen_mocap,
     chosen_noise,
     positive,
+    seed,
 )
 from safetransfer.cli.output import add_json, measure_and_print
 from safetransfer.cli.settings_flags import add_env_settings, env_changes
@@ -35,7 +36,7 @@ def add_options(parser: argparse.ArgumentParser, argv: Sequence[str]) -> None:
     parser.add_argument(
         "--seed",
         metavar="INT",
-        type=int,
+        type=seed,
         help="seed of the hallways (default: one that no training uses)",
     )
     add_act_by(parser)

@@ -28,6 +28,10 @@ def run(arguments: argparse.Namespace) -> None:
             "a report is about one transfer; to compare several: "
             f"safetransfer compare {shlex.join(arguments.directory)} --out DIR"
         )
+    if arguments.markdown and arguments.out:
+        raise SettingError(
+            "report: --markdown prints the table; --out is for the page. One of them"
+        )
     if arguments.markdown:
         print(markdown_table(read_transfer(directory)))
         return

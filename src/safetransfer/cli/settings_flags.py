@@ -9,6 +9,7 @@ from typing import Any
 
 from safetransfer import settings_io
 from safetransfer.cli.arguments import Parser, add_mocap, chosen_mocap
+from safetransfer.errors import SettingError
 
 
 def add_settings(
@@ -91,6 +92,14 @@ def add_env_settings(parser: argparse.ArgumentParser, argv: Sequence[str]) -> No
     settings = settings_for(name) if name else None
     if isinstance(settings, GymSettings):
         settings_io.add_flags(parser, settings, "env")
+        return
+    given = next((text for text in argv if text.startswith("--env.")), None)
+    if settings is not None and given is not None:
+        flag = given.partition("=")[0]
+        raise SettingError(
+            f"{flag} cannot be given: an agent meets hallways like those that it was trained in. "
+            f"`safetransfer study --vary {flag.removeprefix('--env.')}` takes it to others"
+        )
 
 
 def _named_env(argv: Sequence[str]) -> str | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from safetransfer import settings_io
 from safetransfer.cli.arguments import (
@@ -13,12 +13,10 @@ from safetransfer.cli.arguments import (
     backend_for_stages,
     chosen_carry,
     positive,
+    seed,
 )
 from safetransfer.cli.settings_flags import add_settings, chosen_settings
 from safetransfer.errors import SettingError
-
-if TYPE_CHECKING:
-    from safetransfer.envs.robots import Robot
 
 
 def add_options(parser: argparse.ArgumentParser, argv: Sequence[str]) -> None:
@@ -60,7 +58,7 @@ def add_options(parser: argparse.ArgumentParser, argv: Sequence[str]) -> None:
     parser.add_argument(
         "--seeds",
         metavar="INT",
-        type=int,
+        type=seed,
         nargs="+",
         default=plan.seeds,
         help="seeds, each a repetition (default: 0)",
@@ -125,6 +123,7 @@ def add_options(parser: argparse.ArgumentParser, argv: Sequence[str]) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
+    from safetransfer.experiments.fine_tuning import fine_tuning_of, merged
     from safetransfer.experiments.transfer import TransferPlan, run_transfer
 
     for flag, instead in (
@@ -138,7 +137,7 @@ def run(arguments: argparse.Namespace) -> None:
     settings = chosen_settings(arguments, arguments.source)
     pretrain = arguments.pretrain_epochs or settings.train.epochs
     to = arguments.to or [settings.env.robot + place for place in ("Poles", "Humanoids")]
-    tuning, epochs = _fine_tuning(arguments, settings)
+    tuning, epochs = fine_tuning_of(settings.env, arguments.preset)
     plan = TransferPlan(
         env=arguments.source,
         to=tuple(to),
@@ -154,7 +153,7 @@ def run(arguments: argparse.Namespace) -> None:
         films=arguments.films,
         agent=arguments.agent,
         reference=arguments.reference,
-        finetune=_merged(tuning, _assignments(settings, arguments.finetune_with)),
+        finetune=merged(tuning, _assignments(settings, arguments.finetune_with)),
     )
     command, backend = arguments.command_line, backend_for_stages(arguments)
     print(run_transfer(arguments.out, plan, settings, command=command, backend=backend))
@@ -164,36 +163,11 @@ def _start_in(arguments: argparse.Namespace, settings: Any) -> str | None:
     """Where the robot learns to move first: as asked, or as the robot has it for the preset."""
     if arguments.start_in is not None:
         return None if arguments.start_in == "none" else arguments.start_in
-    robot = _robot(settings)
+    from safetransfer.experiments.fine_tuning import robot_of
+
+    robot = robot_of(settings.env)
     course = robot and robot.learns_to_move_in.get(arguments.preset)
     return robot.name + course if robot and course and not arguments.agent else None
-
-
-def _fine_tuning(arguments: argparse.Namespace, settings: Any) -> tuple[dict[str, Any], int]:
-    """Settings and epochs of fine-tuning: the plan's, or as the robot has them for the preset."""
-    from safetransfer.experiments.transfer import TransferPlan
-
-    plan, robot = TransferPlan(), _robot(settings)
-    if robot is None:
-        return plan.finetune, plan.finetune_epochs
-    own = robot.fine_tuning.get(arguments.preset, {})
-    epochs = robot.fine_tuning_epochs.get(arguments.preset, plan.finetune_epochs)
-    return _merged(plan.finetune, dict(own)), epochs
-
-
-def _robot(settings: Any) -> Robot | None:
-    """The robot of a hallway; None of another environment."""
-    from safetransfer.envs.gym_settings import GymSettings
-    from safetransfer.envs.robots import make_robot
-
-    return None if isinstance(settings.env, GymSettings) else make_robot(settings.env.robot)
-
-
-def _merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    return base | {
-        k: _merged(base[k], v) if isinstance(v, dict) and k in base else v
-        for k, v in changes.items()
-    }
 
 
 def _assignments(settings: Any, texts: Sequence[str]) -> dict[str, Any]:

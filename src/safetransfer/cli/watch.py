@@ -11,6 +11,7 @@ from safetransfer.cli.arguments import (
     chosen_mocap,
     chosen_noise,
     positive,
+    seed,
 )
 from safetransfer.cli.settings_flags import env_changes
 from safetransfer.errors import SettingError
@@ -35,18 +36,16 @@ def add_options(parser: argparse.ArgumentParser, argv: Sequence[str]) -> None:
     parser.add_argument(
         "--view",
         metavar="{" + ",".join(VIEWS) + "}",
-        default="both",
         help="where the camera is (default: both)",
     )
     parser.add_argument(
         "--episodes", metavar="INT", type=positive, default=1, help="episodes to film (default: 1)"
     )
-    parser.add_argument("--seed", metavar="INT", type=int, default=0, help="seed (default: 0)")
+    parser.add_argument("--seed", metavar="INT", type=seed, default=0, help="seed (default: 0)")
     parser.add_argument(
         "--speed",
         metavar="FLOAT",
         type=float,
-        default=2.0,
         help="seconds of the hallway in a second of the film (default: 2)",
     )
     add_act_by(parser)
@@ -61,7 +60,19 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.viewer:
         from safetransfer.report.viewer import watch_live
 
-        watch_live(arguments.agent, arguments.env, arguments.episodes, arguments.seed, mocap=clips)
+        for flag, given in (("--view", arguments.view), ("--speed", arguments.speed)):
+            if given is not None:
+                raise SettingError(
+                    f"watch: {flag} is for films; in the viewer the camera is yours, and time real"
+                )
+        watch_live(
+            arguments.agent,
+            arguments.env,
+            arguments.episodes,
+            arguments.seed,
+            mocap=clips,
+            noise=chosen_noise(arguments),
+        )
         return
     from safetransfer.report.film import film
 
@@ -69,11 +80,11 @@ def run(arguments: argparse.Namespace) -> None:
         arguments.agent,
         arguments.env,
         arguments.out,
-        view=arguments.view,
+        view=arguments.view or "both",
         episodes=arguments.episodes,
         seed=arguments.seed,
         mocap=clips,
-        speed=arguments.speed,
+        speed=2.0 if arguments.speed is None else arguments.speed,
         noise=chosen_noise(arguments),
     )
     print(path)

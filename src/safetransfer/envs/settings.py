@@ -111,7 +111,9 @@ class HallwaySettings:
             self._require(name, 0 <= getattr(self, name) <= 1, "between 0 and 1")
         self._require("people_speed", 0.1 <= self.people_speed <= 4, "between 0.1 and 4")
         self._require("start_x", self.start_x <= 1, "at most 1: a wall stands 1.5 m behind")
-        self._require("start_y", self.start_y < self.width / 2, "less than half the width")
+        self._require(
+            "start_y", self.start_y < self.width / 2, f"less than half the width of {self.width}"
+        )
         self._require(
             "wall_cover_max",
             0 < self.wall_cover_min <= self.wall_cover_max < 1,

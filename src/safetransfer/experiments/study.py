@@ -24,8 +24,8 @@ from safetransfer.agent.agent import CARRY
 from safetransfer.envs.registration import parse_env_name
 from safetransfer.envs.settings import HallwaySettings
 from safetransfer.errors import SettingError, UnknownNameError
-from safetransfer.experiments.transfer import TransferPlan
-from safetransfer.training import checkpoint, logs
+from safetransfer.experiments.fine_tuning import fine_tuning_of
+from safetransfer.training import checkpoint
 from safetransfer.training.evaluate import (
     EVALUATION_SEED,
     describe_people,
@@ -36,6 +36,7 @@ from safetransfer.training.evaluate import (
 )
 from safetransfer.training.loop import train
 from safetransfer.training.machine import cores
+from safetransfer.training.run_directory import is_finished
 
 PLAN = "study.json"
 
@@ -124,7 +125,7 @@ def _stages(out: Path, plan: StudyPlan, index: int, agent: Path, value: float) -
         run_dir = base / "finetune"
         yield (
             f"fine-tuning in {where}",
-            lambda: _trained(run_dir, plan.finetune_epochs),
+            lambda: is_finished(run_dir, plan.finetune_epochs),
             lambda: _finetune(run_dir, plan, agent, value),
         )
         yield _evaluation(f"fine-tuned, in {where}", base / "finetuned.json", plan, run_dir, value)
@@ -159,18 +160,13 @@ def _evaluation(title: str, file: Path, plan: StudyPlan, agent: Path, value: flo
     return title, done, run
 
 
-def _trained(run_dir: Path, epochs: int) -> bool:
-    rows = logs.read_rows(run_dir)
-    return bool(rows) and rows[-1]["epoch"] >= epochs and (run_dir / checkpoint.FILE_NAME).exists()
-
-
 def _finetune(run_dir: Path, plan: StudyPlan, agent: Path, value: float) -> None:
-    """As `transfer` fine-tunes: in this hallway, and cautious at first."""
+    """As `transfer` fine-tunes this robot by the `laptop` preset: in this hallway."""
     settings = copy.deepcopy(load_policy(agent).settings)
     robot, obstacles = parse_env_name(plan.env)
     there = {"robot": robot, "obstacles": obstacles, "mocap": plan.mocap, **plan.changes(value)}
     settings = settings_io.updated(settings, {"env": there})
-    settings = settings_io.updated(settings, TransferPlan().finetune)
+    settings = settings_io.updated(settings, fine_tuning_of(settings.env)[0])
     settings.train.epochs = plan.finetune_epochs
     title = f"fine-tuning in {plan.env}, {plan.vary} {value:g}"
     train(settings, run_dir, init=agent, carry=plan.carry, title=title)

@@ -32,7 +32,8 @@ from safetransfer.training import checkpoint, logs
 from safetransfer.training.build import check_equal_spaces
 from safetransfer.training.evaluate import EVALUATION_SEED, evaluate_checkpoint
 from safetransfer.training.loop import train
-from safetransfer.training.settings import Settings
+from safetransfer.training.run_directory import is_finished
+from safetransfer.training.settings import HOW_IT_IS_CARRIED_OUT, Settings
 
 PLAN = "transfer.json"
 REFERENCE = "reference.json"  # marks a run that was copied from another transfer
@@ -80,7 +81,8 @@ class TransferPlan:
 
     def __post_init__(self) -> None:
         self.env, self.to = canonical(self.env), tuple(canonical(name) for name in self.to)
-        self.seeds, self.ablations = tuple(self.seeds), tuple(self.ablations)
+        self.seeds = tuple(dict.fromkeys(self.seeds))  # asked for twice is asked for
+        self.ablations = tuple(dict.fromkeys(self.ablations))
         if self.start_in is not None:
             self.start_in = canonical(self.start_in)
         hallways = [name for name in _places(self) if is_hallway(name)]
@@ -305,26 +307,12 @@ def _training(
     init: Path | None = None,
     carry: str = "weights",
 ) -> Stage:
-    def done() -> bool:
-        rows = logs.read_rows(run_dir)
-        finished = bool(rows) and rows[-1]["epoch"] >= settings.train.epochs
-        return (
-            finished
-            and (run_dir / checkpoint.FILE_NAME).exists()
-            and _epoch(run_dir) >= (settings.train.epochs)
-        )
-
     def run() -> None:
         if (run_dir / REFERENCE).exists():  # shown for want of an own run, which this now is
             shutil.rmtree(run_dir)
         train(settings, run_dir, command=command, init=init, carry=carry, title=title)
 
-    return Stage(name, title, done, run)
-
-
-def _epoch(run_dir: Path) -> int:
-    """Epoch of the checkpoint: a log can be ahead of it when a run was killed in between."""
-    return int(checkpoint.load(run_dir / checkpoint.FILE_NAME)["counters"]["epoch"])
+    return Stage(name, title, lambda: is_finished(run_dir, settings.train.epochs), run)
 
 
 def _evaluation(
@@ -423,6 +411,9 @@ def _copy_reference(out: Path, reference: Path, plan: TransferPlan) -> None:
     for source in sorted(reference.glob("seed-*")):
         for env in plan.to:
             name = directory_name(f"scratch-{env}")
+            own = out / source.name / name
+            if (own / logs.FILE_NAME).exists() and not (own / REFERENCE).exists():
+                continue  # begun here: its figures must not be another run's
             for relative in (
                 Path(name) / logs.FILE_NAME,
                 Path(name) / "config.json",
@@ -456,8 +447,11 @@ def _write_plan(out: Path, plan: TransferPlan, settings: Settings, command: str 
             document[name] = [*kept, *(x for x in document[name] if x not in kept)]
         free = (
             "command", "seeds", "to", "ablations", "scratch", "films", "episode_steps",
-            "settings.train.threads",
+            *(f"settings.{name}" for name in HOW_IT_IS_CARRIED_OUT),
         )  # fmt: skip
+        places = [settings_for(name, settings.env) for name in _places(plan)]
+        if all("mocap" in place.indifferent for place in places):
+            free = (*free, "settings.env.mocap")
         different = [
             line
             for line in settings_io.differences(before, json.loads(json.dumps(document)))

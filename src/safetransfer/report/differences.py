@@ -11,15 +11,13 @@ from typing import Any
 
 from safetransfer.report.runs import Transfer, described
 from safetransfer.report.words import stage_name
+from safetransfer.training.settings import HOW_IT_IS_CARRIED_OUT
 
-# Where a run is made and how long, not what it learns; a stage's own are the plan's to say.
+# The plan says these of each stage, or they are this machine's.
 _LEFT_OUT = frozenset(
     (
-        *("env.robot", "env.obstacles", "env.mocap", "env.id"),
-        *("train.seed", "train.epochs", "train.threads", "train.batch_parts", "train.device"),
-        *("train.actor_device", "train.precision", "train.cuda_graphs", "train.actor_backlog"),
-        *("train.replay_compact", "train.checkpoint_minutes", "train.checkpoint_replay"),
-        "train.tensorboard",
+        *("env.robot", "env.obstacles", "env.mocap", "env.id", "train.seed", "train.epochs"),
+        *HOW_IT_IS_CARRIED_OUT,
     )
 )
 _STAGES_OWN = {"unconstrained": "agent.constraint", "no_feedback": "agent.feedback"}

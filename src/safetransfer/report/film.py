@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,7 +26,7 @@ from safetransfer.training.evaluate import Policy, check_shapes, environment_set
 VIEWS = ("both", "behind", "first")
 
 _FRAMES_PER_SECOND = 25  # of an mp4; a GIF has less than half, at less than two thirds of the size
-_GIF_FRAMES_PER_SECOND, _GIF_SCALE = 10, 0.6
+_GIF_FRAMES_PER_SECOND, _GIF_SCALE, _GIF_COLOURS = 10, 0.6, 256
 _HOLD_SECONDS = 0.8  # a last look at the end of an episode
 _RED_SECONDS = 0.3  # a touch of one step would go unseen
 
@@ -67,8 +68,14 @@ def film(
         raise UnknownNameError("view", view, VIEWS)
     if out.suffix not in (".mp4", ".gif"):
         raise SettingError(f"a film is an .mp4 or a .gif, not {out.name}")
-    if episodes < 1 or not speed > 0:
-        raise SettingError("a film needs one episode or more, and a speed above 0")
+    if episodes < 1:
+        raise SettingError(f"a film needs one episode or more, not {episodes}")
+    if not 0 < speed < math.inf:
+        raise SettingError(f"a film needs a speed above 0, not {speed:g}")
+    if not out.parent.is_dir():
+        out.parent.mkdir(parents=True)  # before anything is loaded, that it is known to work
+    elif out.is_dir() or not os.access(out.parent, os.W_OK):
+        raise SettingError(f"no film can be written at {out}")
     policy, settings = _agent_there(agent_path, env_name, mocap, noise)
     if isinstance(settings, GymSettings):
         from safetransfer.report.gym_film import film_gym
@@ -80,7 +87,6 @@ def film(
     every = max(1, round(steps_per_second / wanted))
     rate = steps_per_second / every
 
-    out.parent.mkdir(parents=True, exist_ok=True)
     partial = out.with_name(f".{out.stem}.part{out.suffix}")
     picture = _Picture(view, env.settings.name, env.metadata["render_fps"], speed)
     rng = np.random.default_rng(seed)
@@ -106,14 +112,14 @@ def film(
 
 
 def open_hallway(
-    agent_path: str | Path, env_name: str, mocap: str | None
+    agent_path: str | Path, env_name: str, mocap: str | None, noise: float | None = None
 ) -> tuple[HallwayVectorEnv, Policy]:
     """One hallway and the agent to play in it.
 
     Raises SettingError for an environment that is no hallway, CheckpointError where the agent
     cannot play there.
     """
-    policy, settings = _agent_there(agent_path, env_name, mocap)
+    policy, settings = _agent_there(agent_path, env_name, mocap, noise)
     if isinstance(settings, GymSettings):
         raise SettingError(f"{settings.name} is not one of our hallways, which are all it can show")
     return _hallway(policy, settings), policy
@@ -274,6 +280,7 @@ class _Mp4:
     """H.264 that every browser plays, its index in front so that it starts at once."""
 
     def __init__(self, path: Path, size: tuple[int, int], rate: float):
+        self.path = path
         self._frames: Any = imageio_ffmpeg.write_frames(
             str(path),
             size,
@@ -285,7 +292,11 @@ class _Mp4:
         self._frames.send(None)
 
     def add(self, frame: Image.Image) -> None:
-        self._frames.send(frame.tobytes())
+        try:
+            self._frames.send(frame.tobytes())
+        except OSError as error:  # ffmpeg has ended: the disk is full, or nothing can be written
+            where = self.path.parent
+            raise SettingError(f"ffmpeg stopped writing a film in {where}: {error}") from error
 
     def __enter__(self) -> FilmWriter:
         return self
@@ -303,15 +314,23 @@ class _Gif:
         self._frames: list[Image.Image] = []
 
     def add(self, frame: Image.Image) -> None:
-        small = frame.resize(self.size, Image.Resampling.LANCZOS)
-        self._frames.append(small.quantize(96, dither=Image.Dither.NONE))
+        self._frames.append(frame.resize(self.size, Image.Resampling.LANCZOS))
 
     def __enter__(self) -> FilmWriter:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is None:
-            first, *rest = self._frames
+            # One palette for all frames: with its own for each, colours would change in between.
+            every = max(1, len(self._frames) // 12)
+            sample = self._frames[::every]
+            sheet = Image.new("RGB", (self.size[0], self.size[1] * len(sample)))
+            for k, frame in enumerate(sample):
+                sheet.paste(frame, (0, k * self.size[1]))
+            palette = sheet.quantize(_GIF_COLOURS)
+            first, *rest = (
+                frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in self._frames
+            )
             first.save(
                 self.path,
                 save_all=True,

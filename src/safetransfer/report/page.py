@@ -10,6 +10,7 @@ from pathlib import Path
 
 import safetransfer
 from safetransfer.envs.naming import directory_name
+from safetransfer.errors import SettingError
 from safetransfer.report import html
 from safetransfer.report.ablations import ablations
 from safetransfer.report.figures import diagnostics, figure_4
@@ -40,6 +41,8 @@ def write_report(transfer_dir: str | Path, out: str | Path | None = None) -> Pat
     """
     transfer = read_transfer(transfer_dir)
     path = Path(out) if out is not None else transfer.root / "report.html"
+    if path.is_dir():
+        raise SettingError(f"{path} is a directory; name a file for the page")
     path.parent.mkdir(parents=True, exist_ok=True)
     # A browser that reloads the page while a run goes on must never find half of it.
     temporary = path.with_name(f".{path.name}.tmp")

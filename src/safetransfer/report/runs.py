@@ -375,7 +375,7 @@ class Regret:
     `scratch_same_steps` is what learning there had cost after as many steps as fine-tuning took,
     `scratch_until_good` what it had cost by the first epoch that was as good as fine-tuning's last
     (`AS_GOOD` of its return, at no more than the cost limit or, where that is higher, its cost).
-    Each is None where no seed has it yet.
+    Each is a mean over the seeds, and None until every one has it.
     """
 
     moved: float | None

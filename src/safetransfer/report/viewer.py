@@ -32,6 +32,7 @@ def watch_live(
     seed: int = 0,
     *,
     mocap: str | None = None,
+    noise: float | None = None,
 ) -> None:
     """Opens MuJoCo's viewer on a kept agent in a hallway, in real time, until it is closed.
 
@@ -39,7 +40,7 @@ def watch_live(
     on; otherwise as `film`.
     """
     launch = _launcher()
-    env, policy = open_hallway(agent_path, env_name, mocap)
+    env, policy = open_hallway(agent_path, env_name, mocap, noise)
     rng = np.random.default_rng(seed)
     try:
         model = _painted(env.model)

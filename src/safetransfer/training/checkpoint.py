@@ -96,7 +96,11 @@ def locate(path: str | os.PathLike[str]) -> Path:
     path = Path(path)
     if path.is_dir():
         if not (path / FILE_NAME).is_file():
-            raise CheckpointError(f"no checkpoint in {path}: it holds no {FILE_NAME}")
+            # A transfer's agents are two levels below it, a seed's one.
+            found = [*path.glob(f"*/{FILE_NAME}"), *path.glob(f"*/*/{FILE_NAME}")]
+            below = ", ".join(str(file.parent) for file in sorted(found)[:3])
+            hint = f". There are agents below: {below}{', ...' * (len(found) > 3)}" if found else ""
+            raise CheckpointError(f"no checkpoint in {path}: it holds no {FILE_NAME}{hint}")
         return path / FILE_NAME
     if not path.exists():
         raise CheckpointError(f"no checkpoint at {path}: there is no such file")

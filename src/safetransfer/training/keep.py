@@ -33,7 +33,7 @@ _STAGE_OF = {  # of a transfer's runs, by the beginning of their names
     "unconstrained": "unconstrained",
     "no_feedback": "no_feedback",
 }
-STAGES = tuple(_STAGE_OF.values())
+STAGES = tuple(dict.fromkeys(_STAGE_OF.values()))
 
 
 def keep(source: str | Path, destination: str | Path, stage: str = "pretrained") -> list[Path]:
@@ -53,9 +53,11 @@ def keep(source: str | Path, destination: str | Path, stage: str = "pretrained")
 
     Raises:
         CheckpointError: a run has no checkpoint that can be read.
-        SettingError: the agents.json there is not a list of agents.
+        SettingError: the agents.json there is not a list of agents, or both are one directory.
     """
     source, destination = Path(source), Path(destination)
+    if source.resolve() == destination.resolve():
+        raise SettingError(f"{source} cannot be kept at {destination}: that is where it is")
     if not (source / PLAN).exists():
         _keep_agent(source, destination, destination.parent, stage)
         return [destination]

@@ -23,9 +23,10 @@ from safetransfer.training.collector import Collector
 from safetransfer.training.devices import acting_stream, choose_actor_device
 from safetransfer.training.interrupts import Interrupts
 from safetransfer.training.learner import Learner, part
+from safetransfer.training.lock import locked
 from safetransfer.training.logs import RunLog
 from safetransfer.training.progress import Progress
-from safetransfer.training.run_directory import open_directory
+from safetransfer.training.run_directory import open_directory, require_own_directory
 from safetransfer.training.settings import Settings
 
 
@@ -56,11 +57,12 @@ def train(
     Raises:
         SettingError: the directory holds a run of other settings.
         CheckpointError: a checkpoint cannot be read, does not fit, or cannot be written.
-        TrainingError: a loss is not a number.
+        TrainingError: a loss is not a number, or another process is training this run.
         KeyboardInterrupt: after an interrupt, when the checkpoint is on the disk.
     """
     run = Run(settings, Path(run_dir), command=command, init=init, carry=carry)
-    return run.go(title or f"{settings.env.name}", on_row)
+    with locked(run.run_dir):
+        return run.go(title or f"{settings.env.name}", on_row)
 
 
 class Run(Learner):
@@ -75,6 +77,7 @@ class Run(Learner):
         carry: str = "weights",
     ):
         t = settings.train
+        require_own_directory(run_dir)
         saved = open_directory(run_dir, settings)
         self.env = make_env(settings.env, t.num_envs, threads=max(1, t.threads - 1))
         super().__init__(

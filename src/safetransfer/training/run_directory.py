@@ -2,31 +2,35 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
 from safetransfer import settings_io
 from safetransfer.errors import SettingError
-from safetransfer.training import checkpoint
+from safetransfer.training import checkpoint, logs
 from safetransfer.training.machine import describe_machine, versions
-from safetransfer.training.settings import Settings
+from safetransfer.training.settings import HOW_IT_IS_CARRIED_OUT, Settings
 
 CONFIG = "config.json"
 
+# What may have been sent into a run's directory before it began: output, and hidden files.
+_OF_THE_SHELL = re.compile(r"^\.|\.(log|out|err|txt)$")
+
 # How long to train (the learning rates then fall towards the new end) and how to go about it may
 # change; what is trained may not.
-_MAY_CHANGE = (
-    "train.epochs", "train.threads", "train.checkpoint", "train.tensorboard",
-    "train.actor_backlog", "train.batch_parts", "train.device", "train.actor_device",
-    "agent.act_by", "agent.act_noise",
-)  # fmt: skip
+_MAY_CHANGE = ("train.epochs", "agent.act_by", "agent.act_noise", *HOW_IT_IS_CARRIED_OUT)
 
 
 def open_directory(run_dir: Path, settings: Settings) -> dict[str, Any] | None:
-    """The checkpoint of the run in `run_dir`, if it has one; SettingError for another run's."""
+    """The checkpoint of the run in `run_dir`, if it has one.
+
+    SettingError for another run's. One that ended before its first checkpoint left nothing to go on
+    with: the next run begins there.
+    """
     now = settings_io.to_dict(settings)
-    config = run_dir / CONFIG
-    if config.exists():
+    config, path = run_dir / CONFIG, run_dir / checkpoint.FILE_NAME
+    if config.exists() and path.exists():
         before = settings_io.with_defaults(
             Settings, settings_io.read_file(config).get("settings", {})
         )
@@ -42,8 +46,31 @@ def open_directory(run_dir: Path, settings: Settings) -> dict[str, Any] | None:
                 f"{run_dir} holds a run with other settings: {'; '.join(different)}. "
                 "Give the run's own settings to go on with it, or another directory"
             )
-    path = run_dir / checkpoint.FILE_NAME
     return checkpoint.load(path) if path.exists() else None
+
+
+def require_own_directory(run_dir: Path) -> None:
+    """Raise SettingError where a new run's files would come among others."""
+    if run_dir.exists() and not run_dir.is_dir():
+        raise SettingError(f"{run_dir} is a file; a run needs a directory")
+    names = [entry.name for entry in run_dir.iterdir()] if run_dir.exists() else []
+    if CONFIG in names or checkpoint.FILE_NAME in names:
+        return
+    others = sorted(name for name in names if not _OF_THE_SHELL.search(name))
+    if others:
+        raise SettingError(
+            f"{run_dir} is not empty, and no run's directory: it holds {', '.join(others[:3])}"
+            f"{' and more' if len(others) > 3 else ''}. Name a new directory"
+        )
+
+
+def is_finished(run_dir: Path, epochs: int) -> bool:
+    """Whether the run in `run_dir` is through its `epochs`, and its checkpoint, too: a log can be
+    ahead of it where a run was killed in between."""
+    rows, path = logs.read_rows(run_dir), run_dir / checkpoint.FILE_NAME
+    if not rows or rows[-1]["epoch"] < epochs or not path.exists():
+        return False
+    return int(checkpoint.load(path)["counters"]["epoch"]) >= epochs
 
 
 def write_config(

@@ -19,6 +19,16 @@ def _f(default: Any, help: str) -> Any:
     return field(default=default, metadata={"help": help})
 
 
+# Settings that change how a run is carried out and not what is learned: a run may go on with
+# others, and runs that differ in nothing else are seeds of one thing.
+HOW_IT_IS_CARRIED_OUT = (
+    "train.threads", "train.batch_parts", "train.device", "train.actor_device",
+    "train.actor_backlog", "train.checkpoint_minutes", "train.checkpoint_replay",
+    "train.tensorboard",
+)  # fmt: skip
+LARGEST_SEED = 2**63 - 1
+
+
 @dataclass
 class TrainSettings:
     """Training on one machine: how much of what, and what is kept."""
@@ -77,6 +87,8 @@ class TrainSettings:
         ):  # fmt: skip
             if getattr(self, name) < 1:
                 raise SettingError(f"train.{name} is {getattr(self, name)}; it must be 1 or more")
+        if not 0 <= self.seed <= LARGEST_SEED:
+            raise SettingError(f"train.seed is {self.seed}; it must be from 0 to {LARGEST_SEED}")
         if not 0.0 <= self.mode_episodes < 1.0:
             raise SettingError(f"train.mode_episodes is {self.mode_episodes}; it must be in [0, 1)")
         if self.decisions_per_update <= 0:

@@ -13,19 +13,13 @@ from numpy.typing import NDArray
 
 from safetransfer import settings_io
 from safetransfer.report.runs import MEASURES, Run, RunFileError, read_run
-from safetransfer.training.settings import Settings
+from safetransfer.training.settings import HOW_IT_IS_CARRIED_OUT, Settings
 
 LOG, PLAN = "log.jsonl", "transfer.json"
 BEFORE = "pre-training "
 """Begins the names of settings that an agent was trained with before it moved."""
 
-# Settings that change how a run is carried out, not what is learned.
-_INCIDENTAL = frozenset(
-    (
-        *("env.mocap", "train.seed", "train.threads", "train.device", "train.tensorboard"),
-        *("train.checkpoint_minutes", "train.checkpoint_replay"),
-    )
-)
+_INCIDENTAL = frozenset(("env.mocap", "train.seed", *HOW_IT_IS_CARRIED_OUT))
 
 
 @dataclass(frozen=True)

@@ -6,25 +6,24 @@ classes of the other side to be understood.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import threading
-import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import ray
 import ray.exceptions
 
 import safetransfer
 from safetransfer import settings_io
-from safetransfer.errors import SafeTransferError, TrainingError
+from safetransfer.errors import SafeTransferError
 from safetransfer.training.cluster.collecting import Collecting
 from safetransfer.training.cluster.learning import ClusterLearner
 from safetransfer.training.cluster.ledger import Account
 from safetransfer.training.cluster.messages import Parcel, Reply, Word
 from safetransfer.training.cluster.slots import slots_of
+from safetransfer.training.lock import locked
 from safetransfer.training.settings import Settings
 
 LOCK_WITHIN = 60.0  # seconds for a killed run's learner to be gone
@@ -38,7 +37,8 @@ class LearnerProcess:
         self._learner: ClusterLearner | None = None
         self._failure: str | None = None
         try:
-            self._lock = _locked(Path(spec["run_dir"]))
+            # A driver that was killed leaves its learner to Ray, which may take a moment to end it.
+            self._lock = locked(Path(spec["run_dir"]), LOCK_WITHIN)
             self._learner = ClusterLearner(
                 settings_io.from_dict(Settings, spec["settings"]),
                 Path(spec["run_dir"]),
@@ -74,28 +74,6 @@ class LearnerProcess:
     def leave(self) -> None:
         if self._learner is not None:
             self._learner.leave()
-
-
-def _locked(run_dir: Path) -> IO[bytes]:
-    """A lock of the run's directory, which goes with this process.
-
-    A driver that was killed leaves its learner to Ray, which may take a moment to end it: two must
-    not write one run. TrainingError where the other one stays.
-    """
-    run_dir.mkdir(parents=True, exist_ok=True)
-    file = open(run_dir / ".lock", "ab")  # noqa: SIM115 (held while the process lives)
-    give_up = time.monotonic() + LOCK_WITHIN
-    while True:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return file
-        except BlockingIOError:
-            if time.monotonic() > give_up:
-                raise TrainingError(
-                    f"another learner has been writing {run_dir} for {LOCK_WITHIN:.0f} s: is this "
-                    "run under way already?"
-                ) from None
-            time.sleep(0.2)
 
 
 class CollectorProcess:

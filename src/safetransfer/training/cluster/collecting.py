@@ -8,6 +8,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -108,7 +109,9 @@ class Collecting:
         t, a = settings.train, settings.agent
         self.settings, self.send, self.fetch = settings, send, fetch
         self.env = make_env(settings.env, slot.num_envs, threads=1)
-        agent = make_agent(settings, shapes_of(self.env), torch.device("cpu"))
+        # An actor only acts: what the learner multiplies in, and how, is its own affair.
+        acting = replace(settings, train=replace(t, precision="auto", cuda_graphs="auto"))
+        agent = make_agent(acting, shapes_of(self.env), torch.device("cpu"))
         self.actor = agent.actor.requires_grad_(False)
         seed = actor_seed(t.seed, slot.index, incarnation)
         self.collector = Collector(
@@ -231,8 +234,9 @@ class Collecting:
                     return
                 parcel = self.backlog.next_to_send()
             word = self.word()
-            if self._new is not None:
-                word.version = self._new[0]
+            new = self._new  # which the other thread takes away when it adopts it
+            if new is not None:
+                word.version = new[0]
             try:
                 reply = self.send(word, parcel)
                 fetched = None if reply.parameters is None else self.fetch(reply.parameters)

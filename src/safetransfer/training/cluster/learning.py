@@ -184,6 +184,7 @@ class ClusterLearner(Learner):
         """How far it is, and the rows that the caller has not `seen` of this `life`."""
         with self._lock:
             ledger = self.ledger.state_dict()
+        meter = self._meter  # an epoch's end takes it away
         return {
             "life": self.life,
             "pid": os.getpid(),
@@ -193,7 +194,7 @@ class ClusterLearner(Learner):
             "counters": dict(self.counters),
             "replay": len(self.replay),
             "queue": len(self._mailbox),
-            "seconds": dict(self._meter.seconds) if self._meter else None,
+            "seconds": dict(meter.seconds) if meter else None,
             "cpu_s": time.process_time(),
             "learning_cpu_s": self._learning_cpu_s,
             "rows": self.outbox[seen if life == self.life else 0 :],
@@ -224,7 +225,8 @@ class ClusterLearner(Learner):
         with RunLog(self.run_dir, resume_epoch=resumed, tensorboard=t.tensorboard) as log:
             self._publish_parameters()
             self.learned = self.finished
-            while not self._leaving:
+            # What has been received counts as delivered: its sender may be gone.
+            while not self._leaving or self._mailbox:
                 done = self._turn(log)
                 if done and not self.learned:
                     # Before anybody is told: a learner that dies from here on need not learn again.

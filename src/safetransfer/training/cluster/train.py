@@ -13,7 +13,7 @@ from safetransfer import settings_io
 from safetransfer.training.cluster.connection import connected
 from safetransfer.training.cluster.slots import slots_of
 from safetransfer.training.machine import cores
-from safetransfer.training.run_directory import open_directory
+from safetransfer.training.run_directory import open_directory, require_own_directory
 from safetransfer.training.settings import Settings
 
 
@@ -50,6 +50,7 @@ def train_on_cluster(
     run_dir = Path(run_dir).resolve()  # also for the learner's process
     hallways = settings.train.num_envs
     # Before anything is started:
+    require_own_directory(run_dir)
     open_directory(run_dir, settings)
     if cluster.num_actors is not None and not cluster.fewer:
         slots_of(hallways, cluster.num_actors)  # raises where there are too many actors
