@@ -129,7 +129,7 @@ def test_another_machine_may_go_on_with_a_transfer(finished, tmp_path):
     run_transfer(out, PLAN, settings, say=said.append)
     assert said == []
     # Clips matter to people alone, of whom this transfer has some.
-    settings.env.mocap = str(tmp_path)
+    settings.env = settings.env.with_mocap(str(tmp_path))
     with pytest.raises(SettingError, match=r"settings\.env\.mocap"):
         run_transfer(out, PLAN, settings, say=said.append)
 

@@ -31,7 +31,7 @@ def _readable(result: dict[str, Any], indent: str = "") -> str:
             lines.append(f"{indent}{key}: {value['mean']:.2f} (95%: {low:.2f} to {high:.2f})")
         elif isinstance(value, dict) and key != "per_episode":
             lines += [f"{indent}{key}:", _readable(value, indent + "  ")]
-        elif not isinstance(value, dict):
+        elif not isinstance(value, dict) and value is not None:  # as people, where there are none
             shown = f"{value:.4g}" if isinstance(value, float) else value
             lines.append(f"{indent}{key}: {shown}")
     return "\n".join(lines)

@@ -57,7 +57,7 @@ class TransferPlan:
     # Where a robot that must learn to move first does so; its agent is what pre-training begins
     # from. None: pre-training begins from nothing.
     start_in: str | None = None
-    start_epochs: int = 10
+    start_epochs: int = 20
     carry: str = "weights"
     scratch: bool = True
     # Names of ABLATIONS: "unconstrained" trains in every hallway, "no_feedback" in the first one.

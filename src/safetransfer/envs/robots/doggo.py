@@ -78,8 +78,10 @@ class Doggo(Robot):
         # its mode it may stand against a wall for ever, where half of the noise gets it away.
         # docs/experiments.md says what each of these did.
         "laptop": {
-            "env": {"fallen_steps": 20, "anywhere_heading": 1.57},
+            "env": {"fallen_steps": 100, "anywhere_heading": 1.57},
             "agent": {
+                "horizon": 24,
+                "batch_size": 16,
                 "gamma": 0.99,
                 "gamma_cost": 0.9,
                 "alpha": 0.01,
