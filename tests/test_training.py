@@ -78,8 +78,10 @@ def test_a_run_that_ended_before_its_first_checkpoint_makes_room_for_another(tmp
 
 def test_two_processes_do_not_train_one_run(tmp_path):
     settings = smoke(train__epochs=1, train__epoch_updates=1)
+    other = smoke(train__epochs=1, train__epoch_updates=1, agent__lr=1e-4)
     with locked(tmp_path), pytest.raises(TrainingError, match="another process is training"):
-        train(settings, tmp_path)
+        train(other, tmp_path)
+    assert not (tmp_path / "config.json").exists()  # which is the other process's to write
     assert train(settings, tmp_path)["epoch"] == 1  # when the other one is through
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from safetransfer import settings_io
 from safetransfer.errors import CheckpointError, SettingError, UnknownNameError
+from safetransfer.experiments import transfer
 from safetransfer.experiments.transfer import TransferPlan, run_transfer
 from safetransfer.training import checkpoint
 from safetransfer.training.logs import read_rows
@@ -216,6 +217,18 @@ def test_replay_is_kept_when_it_is_to_be_carried(tmp_path):
     plan = dataclasses.replace(PLAN, to=("PointPoles",), carry="replay", films=False, scratch=False)
     run_transfer(tmp_path, plan, preset("smoke"), say=lambda text: None)
     assert checkpoint.load(tmp_path / "seed-0" / "pretrain")["replay"] is not None
+
+
+def test_a_run_begun_here_is_not_filled_up_from_a_reference(finished, tmp_path):
+    out, _, _ = finished
+    own = tmp_path / "seed-0" / "scratch-PointPoles"
+    own.mkdir(parents=True)
+    (own / "config.json").write_text("{}")  # interrupted before its first epoch's end
+    plan = TransferPlan(to=("PointPoles", "PointHumanoids"))
+    transfer._copy_reference(tmp_path, out, plan)
+    assert [path.name for path in own.iterdir()] == ["config.json"]
+    copied = sorted(path.name for path in (tmp_path / "seed-0" / "evaluations").iterdir())
+    assert copied == ["scratch-PointHumanoids.json"]
 
 
 def test_an_own_run_takes_the_place_of_a_reference(finished, tmp_path):

@@ -6,7 +6,7 @@ import argparse
 import contextlib
 import dataclasses
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
 from safetransfer.errors import SettingError, UnknownNameError
@@ -21,23 +21,19 @@ class Parser(argparse.ArgumentParser):
         raise SettingError(f"{message} (see: {self.prog} --help)")
 
 
-def positive(text: str) -> int:
-    """Type of an option: a whole number, 1 or more."""
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{number} is not 1 or more")
+def _at_least(least: int) -> Callable[[str], int]:
+    """Type of an option: a whole number, `least` or more."""
+
+    def number(text: str) -> int:
+        if (value := int(text)) < least:
+            raise argparse.ArgumentTypeError(f"{value} is not {least} or more")
+        return value
+
+    number.__name__ = "whole number"  # argparse names the type by it
     return number
 
 
-def seed(text: str) -> int:
-    """Type of an option: a whole number, 0 or more."""
-    number = int(text)
-    if number < 0:
-        raise argparse.ArgumentTypeError(f"{number} is not 0 or more")
-    return number
-
-
-positive.__name__ = seed.__name__ = "whole number"  # argparse names the type by it
+positive, seed = _at_least(1), _at_least(0)
 
 
 def add_mocap(parser: argparse._ActionsContainer) -> None:

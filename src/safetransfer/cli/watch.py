@@ -57,14 +57,15 @@ def run(arguments: argparse.Namespace) -> None:
     clips = chosen_mocap(arguments)
     if bool(arguments.out) == arguments.viewer:
         raise SettingError("watch: give --out FILE for a film, or --viewer; one of the two")
+    options = {"view": arguments.view, "speed": arguments.speed}
+    for_films = {name: value for name, value in options.items() if value is not None}
     if arguments.viewer:
         from safetransfer.report.viewer import watch_live
 
-        for flag, given in (("--view", arguments.view), ("--speed", arguments.speed)):
-            if given is not None:
-                raise SettingError(
-                    f"watch: {flag} is for films; in the viewer the camera is yours, and time real"
-                )
+        for name in for_films:
+            raise SettingError(
+                f"watch: --{name} is for films; in the viewer the camera is yours, and time real"
+            )
         watch_live(
             arguments.agent,
             arguments.env,
@@ -80,11 +81,10 @@ def run(arguments: argparse.Namespace) -> None:
         arguments.agent,
         arguments.env,
         arguments.out,
-        view=arguments.view or "both",
         episodes=arguments.episodes,
         seed=arguments.seed,
         mocap=clips,
-        speed=2.0 if arguments.speed is None else arguments.speed,
         noise=chosen_noise(arguments),
+        **for_films,
     )
     print(path)

@@ -412,7 +412,7 @@ def _copy_reference(out: Path, reference: Path, plan: TransferPlan) -> None:
         for env in plan.to:
             name = directory_name(f"scratch-{env}")
             own = out / source.name / name
-            if (own / logs.FILE_NAME).exists() and not (own / REFERENCE).exists():
+            if (own / "config.json").exists() and not (own / REFERENCE).exists():
                 continue  # begun here: its figures must not be another run's
             for relative in (
                 Path(name) / logs.FILE_NAME,

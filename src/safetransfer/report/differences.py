@@ -6,9 +6,7 @@ transfer. Figures that set them beside the others compare more than what they ar
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
-
+from safetransfer import settings_io
 from safetransfer.report.runs import Transfer, described
 from safetransfer.report.words import stage_name
 from safetransfer.training.settings import HOW_IT_IS_CARRIED_OUT
@@ -16,7 +14,8 @@ from safetransfer.training.settings import HOW_IT_IS_CARRIED_OUT
 # The plan says these of each stage, or they are this machine's.
 _LEFT_OUT = frozenset(
     (
-        *("env.robot", "env.obstacles", "env.mocap", "env.id", "train.seed", "train.epochs"),
+        *("env.robot", "env.obstacles", "env.mocap", "env.id", "env.vector"),
+        *("train.seed", "train.epochs"),
         *HOW_IT_IS_CARRIED_OUT,
     )
 )
@@ -33,13 +32,13 @@ def differences(transfer: Transfer) -> dict[str, list[str]]:
     for (stage, seed), run in transfer.runs.items():
         if stage == "pretrain" and transfer.plan.get("agent"):
             continue
-        planned = dict(_named(transfer.settings))
+        planned = dict(settings_io.flattened(transfer.settings))
         if stage.startswith("finetune"):
-            planned |= dict(_named(transfer.plan.get("finetune") or {}))
+            planned |= dict(settings_io.flattened(transfer.plan.get("finetune") or {}))
             if transfer.plan.get("carry") == "replay":  # whose rings are one to a hallway
                 planned.pop("train.num_envs", None)
         planned.pop(_STAGES_OWN.get(stage.partition("-")[0], ""), None)
-        made = dict(_named(run.config.get("settings") or {}))
+        made = dict(settings_io.flattened(run.config.get("settings") or {}))
         other = [
             f"{name} {described(made[name])} (planned: {described(value)})"
             for name, value in planned.items()
@@ -49,9 +48,3 @@ def differences(transfer: Transfer) -> dict[str, list[str]]:
             where = f"{stage_name(stage)}, seed {seed}"
             found.setdefault("; ".join(sorted(other)), []).append(where)
     return found
-
-
-def _named(settings: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    for section, values in settings.items():
-        if isinstance(values, Mapping):
-            yield from ((f"{section}.{name}", value) for name, value in values.items())

@@ -45,7 +45,6 @@ def film_gym(
         rng = np.random.default_rng(seed)
         per_second = float(env.metadata.get("render_fps") or 30) / settings.action_repeat * speed
         every = max(1, round(per_second / _FRAMES_PER_SECOND))
-        out.parent.mkdir(parents=True, exist_ok=True)
         frames = _frames(env, policy, settings.id, episodes, seed, every, rng)
         first = next(frames)
         with film_writer(partial, first.size, per_second / every) as writer:

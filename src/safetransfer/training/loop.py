@@ -60,8 +60,10 @@ def train(
         TrainingError: a loss is not a number, or another process is training this run.
         KeyboardInterrupt: after an interrupt, when the checkpoint is on the disk.
     """
-    run = Run(settings, Path(run_dir), command=command, init=init, carry=carry)
-    with locked(run.run_dir):
+    run_dir = Path(run_dir)
+    require_own_directory(run_dir)
+    with locked(run_dir):  # before config.json is written, which may be another process's
+        run = Run(settings, run_dir, command=command, init=init, carry=carry)
         return run.go(title or f"{settings.env.name}", on_row)
 
 
@@ -77,7 +79,6 @@ class Run(Learner):
         carry: str = "weights",
     ):
         t = settings.train
-        require_own_directory(run_dir)
         saved = open_directory(run_dir, settings)
         self.env = make_env(settings.env, t.num_envs, threads=max(1, t.threads - 1))
         super().__init__(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -177,7 +177,7 @@ def flat_settings(config: Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(settings, Mapping):
         # A run of an earlier version is not another thing for lacking what came later.
         settings = settings_io.with_defaults(Settings, settings)
-    flat = dict(_flat(settings if isinstance(settings, Mapping) else {}))
+    flat = dict(settings_io.flattened(settings if isinstance(settings, Mapping) else {}))
     return {name: value for name, value in flat.items() if name not in _INCIDENTAL} | _motions(
         config
     )
@@ -190,14 +190,6 @@ def _motions(document: Mapping[str, Any]) -> dict[str, Any]:
         return {}
     name = str(people.get("source", ""))
     return {"motions": f"{name} {str(people.get('sha256') or '')[:8]}".strip()}
-
-
-def _flat(tree: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
-    for name, value in tree.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", value
 
 
 def _env(settings: Mapping[str, Any], path: Path) -> str:
