@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
@@ -42,3 +44,16 @@ def locked(run_dir: Path, within: float = 0.0) -> IO[bytes]:
         except OSError:  # a file system without locks
             break
     return file
+
+
+@contextlib.contextmanager
+def alone_in(run_dir: Path) -> Iterator[None]:
+    """Hold the lock of `run_dir`; where nothing else comes to be there, it leaves no directory."""
+    fresh = not run_dir.exists()
+    with locked(run_dir) as file:
+        try:
+            yield
+        finally:
+            if fresh and [entry.name for entry in run_dir.iterdir()] == [FILE_NAME]:
+                Path(file.name).unlink()
+                run_dir.rmdir()

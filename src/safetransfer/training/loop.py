@@ -23,7 +23,7 @@ from safetransfer.training.collector import Collector
 from safetransfer.training.devices import acting_stream, choose_actor_device
 from safetransfer.training.interrupts import Interrupts
 from safetransfer.training.learner import Learner, part
-from safetransfer.training.lock import locked
+from safetransfer.training.lock import alone_in
 from safetransfer.training.logs import RunLog
 from safetransfer.training.progress import Progress
 from safetransfer.training.run_directory import open_directory, require_own_directory
@@ -62,7 +62,7 @@ def train(
     """
     run_dir = Path(run_dir)
     require_own_directory(run_dir)
-    with locked(run_dir):  # before config.json is written, which may be another process's
+    with alone_in(run_dir):  # before config.json is written, which may be another process's
         run = Run(settings, run_dir, command=command, init=init, carry=carry)
         return run.go(title or f"{settings.env.name}", on_row)
 
