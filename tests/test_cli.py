@@ -87,7 +87,7 @@ def default_in_help(text: str, flag: str) -> str:
         (["train"], "Point"),
         (["train", "--env", "DoggoPoles"], "Doggo"),
         (["train", "--env.robot=Doggo"], "Doggo"),
-        (["transfer", "--from", "DoggoEmpty"], "Doggo"),
+        (["transfer", "--from", "DoggoPoles"], "Doggo"),
     ],
 )
 def test_help_shows_the_defaults_of_the_robot_of_the_environment_beside_it(capsys, argv, robot):
@@ -134,6 +134,7 @@ def test_the_overview_needs_no_heavy_imports():
         (["transfer", "--out", "x", "--to", "PointWals"], ["PointWalls"]),
         (["transfer", "--out", "x", "--finetune-with", "agent.lrr=1"], ["agent.lrr", "gamma"]),
         (["transfer", "--out", "x", "--finetune-with", "agent.lr"], ["NAME=VALUE"]),
+        (["transfer", "--out", "x", "--start-with", "agent.lr"], ["--start-with", "NAME=VALUE"]),
         (["evaluate", "x", "--env", "PointPole"], ["PointPoles"]),
         (["evaluate", "x", "--env", "PointPoles", "--episodes", "0"], ["0 is not 1 or more"]),
         (["evaluate", "/no/agent", "--env", "PointPoles"], ["no checkpoint at /no/agent"]),
@@ -207,17 +208,21 @@ def test_a_transfer_goes_to_hallways_of_its_own_robot(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("argv", "start"),
+    ("argv", "start", "horizon"),
     [
-        (["--from", "DoggoWalls"], "DoggoEmpty"),
-        (["--from", "PointWalls"], None),
-        (["--from", "DoggoWalls", "--preset", "paper"], None),
-        (["--from", "DoggoWalls", "--start-in", "none"], None),
-        (["--from", "DoggoWalls", "--start-in", "DoggoPoles"], "DoggoPoles"),
-        (["--from", "DoggoWalls", "--agent", "some/agent"], None),
+        (["--from", "DoggoWalls"], "DoggoEmpty", 12),
+        (["--from", "PointWalls"], None, None),
+        (["--from", "DoggoWalls", "--preset", "paper"], None, None),
+        (["--from", "DoggoWalls", "--start-in", "none"], None, None),
+        (["--from", "DoggoWalls", "--start-in", "DoggoPoles"], "DoggoPoles", 12),
+        (["--from", "DoggoWalls", "--start-with", "agent.horizon=6"], "DoggoEmpty", 6),
+        (["--from", "DoggoWalls", "--agent", "some/agent"], None, None),
+        (["--from", "DoggoEmpty"], None, None),
     ],
 )
-def test_a_transfer_has_the_robot_learn_to_move_first_where_it_must(monkeypatch, argv, start):
+def test_a_transfer_has_the_robot_learn_to_move_first_where_it_must(
+    monkeypatch, argv, start, horizon
+):
     plans = []
     monkeypatch.setattr(
         "safetransfer.experiments.transfer.run_transfer",
@@ -225,6 +230,25 @@ def test_a_transfer_has_the_robot_learn_to_move_first_where_it_must(monkeypatch,
     )
     assert cli.main(["transfer", *argv, "--out", "runs/x"]) == 0
     assert plans[0].start_in == start
+    assert plans[0].start.get("agent", {}).get("horizon") == horizon
+
+
+def test_where_a_robot_learns_to_move_it_is_trained_as_a_transfer_would(monkeypatch, trained):
+    plans = []
+    monkeypatch.setattr(
+        "safetransfer.experiments.transfer.run_transfer",
+        lambda out, plan, settings, **kwargs: plans.append((plan, settings)),
+    )
+    assert cli.main(["transfer", "--from", "DoggoWalls", "--out", "runs/x"]) == 0
+    plan, settings = plans[0]
+    expected = settings_io.updated(settings, plan.start)
+    expected = settings_io.updated(
+        expected, {"env": {"obstacles": "Empty"}, "train": {"epochs": plan.start_epochs}}
+    )
+    assert settings_of(trained, "--env", "DoggoEmpty") == expected
+    assert settings_of(trained, "--env.robot", "Doggo", "--env.obstacles", "Empty") == expected
+    assert settings_of(trained, "--env", "DoggoEmpty", "--agent.horizon", "8").agent.horizon == 8
+    assert settings_of(trained, "--env", "DoggoEmpty", "--preset", "paper").agent.horizon == 30
 
 
 ASKED = ("--finetune-with", "train.num_envs=8")

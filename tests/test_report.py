@@ -251,6 +251,8 @@ def test_runs_of_other_settings_than_planned_are_named(transfer):
     plan |= {
         "settings": {"env": {"max_steps": 500}, "agent": agent, "train": {"epochs": 8}},
         "finetune": {"agent": {"lr": 0.1}},
+        "start": {"agent": {"lr": 0.2}},
+        "start_in": "PointEmpty",
     }
     plan_file.write_text(json.dumps(plan))
 
@@ -263,6 +265,8 @@ def test_runs_of_other_settings_than_planned_are_named(transfer):
         settle(stage)
     for stage in ("finetune-PointPoles", "finetune-PointHumanoids"):
         settle(stage, lr=0.1)
+    write_run(transfer / "seed-0" / "start-PointEmpty", 2, 0.0)
+    settle("start-PointEmpty", lr=0.2)
     assert "other settings" not in _read(transfer).text
     settle("scratch-PointPoles", horizon=12)
     settle("finetune-PointPoles", lr=0.5)

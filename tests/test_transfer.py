@@ -60,7 +60,8 @@ def test_the_fine_tuned_agent_started_from_the_pretrained_one(finished):
 
 def test_a_robot_may_learn_to_move_somewhere_else_first(tmp_path):
     plan = TransferPlan(
-        env="DoggoWalls", to=("DoggoPoles",), start_in="DoggoEmpty", start_epochs=1, films=False,
+        env="DoggoWalls", to=("DoggoPoles",), start_in="DoggoEmpty", start_epochs=1,
+        start={"agent": {"horizon": 4}}, films=False,
         pretrain_epochs=2, finetune_epochs=1, episodes=2,
         ablations=("unconstrained", "no_feedback"),
     )  # fmt: skip
@@ -68,6 +69,14 @@ def test_a_robot_may_learn_to_move_somewhere_else_first(tmp_path):
     seed = tmp_path / "seed-0"
     start = json.loads((seed / "start-DoggoEmpty" / "config.json").read_text())
     assert start["settings"]["env"]["obstacles"] == "Empty" and start["init"] is None
+    # In its own way, and nowhere else.
+    horizons = {
+        path.parent.name: json.loads(path.read_text())["settings"]["agent"]["horizon"]
+        for path in seed.glob("*/config.json")
+    }
+    own = {name for name, horizon in horizons.items() if horizon == 4}
+    assert own == {"start-DoggoEmpty", "no_feedback-start-DoggoEmpty"}
+    assert set(horizons.values()) == {4, preset("smoke").agent.horizon}
     assert len(read_rows(seed / "start-DoggoEmpty")) == 1
     pretrained = json.loads((seed / "pretrain" / "config.json").read_text())
     assert pretrained["init"] == {"checkpoint": "start-DoggoEmpty", "carry": "weights"}
@@ -84,6 +93,7 @@ def test_a_robot_may_learn_to_move_somewhere_else_first(tmp_path):
         assert (begun and begun["checkpoint"]) == start, name
     page = report.read_text()
     assert "Learning to move in D-Empty" in page and "Pre-training" in page
+    assert "other settings than planned" not in page
 
 
 def test_again_does_nothing_and_an_interrupted_one_goes_on(finished, tmp_path):
@@ -112,7 +122,7 @@ def test_a_directory_of_an_older_version_goes_on(finished, tmp_path):
     out = tmp_path / "older"
     shutil.copytree(finished[0], out)
     plan = json.loads((out / "transfer.json").read_text())
-    for name in ("start_in", "start_epochs"):  # which it did not know
+    for name in ("start_in", "start_epochs", "start"):  # which it did not know
         del plan[name]
     (out / "transfer.json").write_text(json.dumps(plan))
     said = []

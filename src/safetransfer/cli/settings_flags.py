@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from safetransfer import settings_io
 from safetransfer.cli.arguments import Parser, add_mocap, chosen_mocap
 from safetransfer.errors import SettingError
+
+
+_HALLWAY = ("robot", "obstacles")  # settings of a hallway that others depend on
 
 
 def add_settings(
@@ -22,8 +25,9 @@ def add_settings(
         "--preset",
         default="laptop",
         metavar="{" + ",".join(PRESETS) + "}",
-        help="where the settings start from; some differ by robot. --help shows the defaults of "
-        f"the preset, and of {env_option}'s robot, that stand beside it (default: laptop)",
+        help="where the settings start from; some differ by robot, and where it learns to move. "
+        f"--help shows the defaults of the preset, and of {env_option}, that stand beside it "
+        "(default: laptop)",
     )
     parser.add_argument(
         "--config",
@@ -35,27 +39,32 @@ def add_settings(
     peek = Parser(prog=parser.prog, add_help=False, allow_abbrev=False)
     peek.add_argument("--preset", default="laptop")
     peek.add_argument("--config")
-    peek.add_argument("--env.robot", dest="robot")
+    for name in _HALLWAY:
+        peek.add_argument(f"--env.{name}", dest=name)
     peek.add_argument(env_option, dest="env")
     seen, _ = peek.parse_known_args(argv)
-    settings_io.add_flags(parser, _start(seen.preset, seen.config, seen.robot, seen.env))
+    flags = {name: getattr(seen, name) for name in _HALLWAY}
+    settings_io.add_flags(parser, _start(seen.preset, seen.config, flags, seen.env))
 
 
 def chosen_settings(arguments: argparse.Namespace, env_name: str | None = None) -> Any:
-    """The robot's preset, file, named environment, flags: the later goes over the earlier."""
-    robot = settings_io.given_flags(arguments).get("env.robot")
-    start = _start(arguments.preset, arguments.config, robot, env_name)
+    """The hallway's preset, file, named environment, flags: the later goes over the earlier."""
+    given = settings_io.given_flags(arguments)
+    flags = {name: given.get(f"env.{name}") for name in _HALLWAY}
+    start = _start(arguments.preset, arguments.config, flags, env_name)
     settings = settings_io.apply_flags(start, arguments)
     clips = chosen_mocap(arguments, settings.env.mocap)
     return dataclasses.replace(settings, env=settings.env.with_mocap(clips))
 
 
-def _start(preset_name: str, config: str | None, robot: str | None, env_name: str | None) -> Any:
-    """The robot's preset, file, named environment: the later goes over the earlier."""
+def _start(
+    preset_name: str, config: str | None, flags: Mapping[str, str | None], env_name: str | None
+) -> Any:
+    """The hallway's preset, file, named environment: the later goes over the earlier."""
     from safetransfer.training.settings import preset
 
     configured = _configured(config)
-    settings = preset(preset_name, _robot(robot, env_name, configured))
+    settings = preset(preset_name, **_hallway(flags, env_name, configured))
     settings = settings_io.updated(settings, configured)
     if env_name:
         from safetransfer.envs.naming import settings_for
@@ -68,19 +77,23 @@ def _configured(path: str | None) -> dict[str, Any]:
     return settings_io.read_settings(path) if path else {}
 
 
-def _robot(flag: str | None, env_name: str | None, configured: dict[str, Any]) -> str:
-    """The robot whose presets count: of the flag, the named environment, the file, or the first."""
+def _hallway(
+    flags: Mapping[str, str | None], env_name: str | None, configured: dict[str, Any]
+) -> dict[str, str]:
+    """The robot and obstacles whose presets count: of the flag, the named environment, the file;
+    what none of them says is left out."""
     from safetransfer.envs.naming import is_hallway
     from safetransfer.envs.registration import parse_env_name
-    from safetransfer.envs.settings import HallwaySettings
 
-    if flag:
-        return flag
-    if env_name and is_hallway(env_name):
-        return parse_env_name(env_name)[0]
     env = configured.get("env")
-    robot = env.get("robot") if isinstance(env, dict) else None
-    return robot if isinstance(robot, str) else HallwaySettings.robot
+    file = env if isinstance(env, dict) else {}
+    named = parse_env_name(env_name) if env_name and is_hallway(env_name) else (None, None)
+    hallway = {}
+    for name, value in zip(_HALLWAY, named, strict=True):
+        chosen = flags[name] or value or file.get(name)
+        if isinstance(chosen, str):
+            hallway[name] = chosen
+    return hallway
 
 
 def add_env_settings(parser: argparse.ArgumentParser, argv: Sequence[str]) -> None:

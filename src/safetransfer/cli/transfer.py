@@ -46,8 +46,16 @@ def add_options(parser: argparse.ArgumentParser, argv: Sequence[str]) -> None:
         "--start-epochs",
         metavar="INT",
         type=positive,
-        default=plan.start_epochs,
-        help=f"epochs of learning to move (default: {plan.start_epochs})",
+        help="epochs of learning to move (default: what the robot has for the preset, or "
+        f"{plan.start_epochs})",
+    )
+    parser.add_argument(
+        "--start-with",
+        metavar="NAME=VALUE",
+        nargs="+",
+        default=[],
+        help="settings that are otherwise while it learns to move, such as agent.horizon=16 "
+        "(besides what the robot has for the preset)",
     )
     parser.add_argument(
         "--to",
@@ -124,6 +132,7 @@ def add_options(parser: argparse.ArgumentParser, argv: Sequence[str]) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     from safetransfer.experiments.fine_tuning import fine_tuning_of, merged
+    from safetransfer.experiments.learning_to_move import course_of, learning_to_move_of
     from safetransfer.experiments.transfer import TransferPlan, run_transfer
 
     for flag, instead in (
@@ -138,13 +147,22 @@ def run(arguments: argparse.Namespace) -> None:
     pretrain = arguments.pretrain_epochs or settings.train.epochs
     to = arguments.to or [settings.env.robot + place for place in ("Poles", "Humanoids")]
     tuning, epochs = fine_tuning_of(settings.env, arguments.preset)
+    start_in = arguments.start_in
+    if start_in is None and not arguments.agent:
+        course = course_of(settings.env, arguments.preset)
+        start_in = course if course != settings.env.name else None  # it learns there as it is
+    elif start_in == "none":
+        start_in = None
+    start, start_epochs = learning_to_move_of(settings.env, arguments.preset)
+    start = merged(start, _assignments(settings, arguments.start_with, "--start-with"))
     plan = TransferPlan(
         env=arguments.source,
         to=tuple(to),
         seeds=tuple(arguments.seeds),
         pretrain_epochs=pretrain,
-        start_in=_start_in(arguments, settings),
-        start_epochs=arguments.start_epochs,
+        start_in=start_in,
+        start_epochs=arguments.start_epochs or start_epochs,
+        start=start if start_in is not None else {},
         finetune_epochs=arguments.finetune_epochs or min(epochs, pretrain),
         carry=chosen_carry(arguments),
         scratch=arguments.scratch,
@@ -153,25 +171,14 @@ def run(arguments: argparse.Namespace) -> None:
         films=arguments.films,
         agent=arguments.agent,
         reference=arguments.reference,
-        finetune=merged(tuning, _assignments(settings, arguments.finetune_with)),
+        finetune=merged(tuning, _assignments(settings, arguments.finetune_with, "--finetune-with")),
     )
     command, backend = arguments.command_line, backend_for_stages(arguments)
     print(run_transfer(arguments.out, plan, settings, command=command, backend=backend))
 
 
-def _start_in(arguments: argparse.Namespace, settings: Any) -> str | None:
-    """Where the robot learns to move first: as asked, or as the robot has it for the preset."""
-    if arguments.start_in is not None:
-        return None if arguments.start_in == "none" else arguments.start_in
-    from safetransfer.experiments.fine_tuning import robot_of
-
-    robot = robot_of(settings.env)
-    course = robot and robot.learns_to_move_in.get(arguments.preset)
-    return robot.name + course if robot and course and not arguments.agent else None
-
-
-def _assignments(settings: Any, texts: Sequence[str]) -> dict[str, Any]:
+def _assignments(settings: Any, texts: Sequence[str], flag: str) -> dict[str, Any]:
     for text in texts:
         if "=" not in text:
-            raise SettingError(f"--finetune-with {text}: expected NAME=VALUE")
+            raise SettingError(f"{flag} {text}: expected NAME=VALUE")
     return settings_io.parse_changes(settings, dict(text.split("=", 1) for text in texts))

@@ -57,7 +57,9 @@ class TransferPlan:
     # Where a robot that must learn to move first does so; its agent is what pre-training begins
     # from. None: pre-training begins from nothing.
     start_in: str | None = None
-    start_epochs: int = 20
+    start_epochs: int = 10
+    # Settings that differ there.
+    start: dict[str, Any] = field(default_factory=dict)
     carry: str = "weights"
     scratch: bool = True
     # Names of ABLATIONS: "unconstrained" trains in every hallway, "no_feedback" in the first one.
@@ -192,7 +194,7 @@ def stages(
             start = base / name
             yield training(
                 name, f"learning to move in {plan.start_in}", start,
-                _with(settings, env=plan.start_in, epochs=plan.start_epochs), command,
+                _starting(settings, plan), command,
             )  # fmt: skip
             yield _evaluation(name, base, start, plan.start_in, plan, settings, seed)
         yield training(
@@ -242,7 +244,7 @@ def stages(
             begin = base / name
             yield training(
                 name, f"learning to move in {plan.start_in}, {words}", begin,
-                _with(changed, env=plan.start_in, epochs=plan.start_epochs), command,
+                _starting(changed, plan), command,
             )  # fmt: skip
         for env in (plan.env, *plan.to) if ablation == "unconstrained" else (plan.env,):
             name = directory_name(f"{ablation}-{env}")
@@ -295,6 +297,12 @@ def _with(
     if seed is not None:
         settings.train.seed = seed
     return settings
+
+
+def _starting(settings: Settings, plan: TransferPlan) -> Settings:
+    """Settings of learning to move."""
+    own = settings_io.updated(settings, plan.start)
+    return _with(own, env=plan.start_in, epochs=plan.start_epochs)
 
 
 def _training(

@@ -33,11 +33,12 @@ def differences(transfer: Transfer) -> dict[str, list[str]]:
         if stage == "pretrain" and transfer.plan.get("agent"):
             continue
         planned = dict(settings_io.flattened(transfer.settings))
-        if stage.startswith("finetune"):
-            planned |= dict(settings_io.flattened(transfer.plan.get("finetune") or {}))
-            if transfer.plan.get("carry") == "replay":  # whose rings are one to a hallway
-                planned.pop("train.num_envs", None)
-        planned.pop(_STAGES_OWN.get(stage.partition("-")[0], ""), None)
+        way = stage.partition("-")[0]
+        if way in ("start", "finetune"):
+            planned |= dict(settings_io.flattened(transfer.plan.get(way) or {}))
+        if way == "finetune" and transfer.plan.get("carry") == "replay":
+            planned.pop("train.num_envs", None)  # whose rings are one to a hallway
+        planned.pop(_STAGES_OWN.get(way, ""), None)
         made = dict(settings_io.flattened(run.config.get("settings") or {}))
         other = [
             f"{name} {described(made[name])} (planned: {described(value)})"

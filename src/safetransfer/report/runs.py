@@ -307,6 +307,8 @@ _PLAN = {
     "settings": Mapping,
     "agent": str,
     "start_in": str,
+    "start": Mapping,
+    "finetune": Mapping,
     "carry": str,
     "reference": str,
     "scratch": bool,

@@ -178,14 +178,20 @@ def smoke() -> Settings:
 PRESETS: dict[str, Callable[[], Settings]] = {"laptop": laptop, "paper": paper, "smoke": smoke}
 
 
-def preset(name: str, robot: str = HallwaySettings.robot) -> Settings:
-    """A preset's settings for a robot: the preset's own, with what the robot has otherwise over it.
+def preset(
+    name: str, robot: str = HallwaySettings.robot, obstacles: str = HallwaySettings.obstacles
+) -> Settings:
+    """A preset's settings for a robot: the preset's own, with what the robot has otherwise over it,
+    and over that what it has where it learns to move, if these are the obstacles there.
 
     UnknownNameError lists the known presets or robots.
     """
-    own = make_robot(robot).presets
-    for known in (name, *own):
+    model = make_robot(robot)
+    for known in (name, *model.presets, *model.learning_to_move):
         if known not in PRESETS:
             raise UnknownNameError("preset", known, PRESETS)
     settings = settings_io.updated(PRESETS[name](), {"env": {"robot": robot}})
-    return settings_io.updated(settings, own.get(name, {}))
+    settings = settings_io.updated(settings, model.presets.get(name, {}))
+    if obstacles == model.learns_to_move_in.get(name):
+        settings = settings_io.updated(settings, model.learning_to_move.get(name, {}))
+    return settings_io.updated(settings, {"env": {"obstacles": obstacles}})

@@ -59,6 +59,8 @@ class Robot(abc.ABC):
     learns_to_move_in: ClassVar[Mapping[str, str]] = {}
     """The obstacle course in which a transfer has this robot learn to move before it pre-trains, by
     the preset's name: {"laptop": "Empty"}. Empty: it pre-trains from nothing."""
+    learning_to_move: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    """What training in that course has otherwise for this robot, as in `presets`, and over it."""
     fine_tuning: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     """What fine-tuning after a move has otherwise for this robot, as in `presets`; it goes over
     `TransferPlan.finetune`."""

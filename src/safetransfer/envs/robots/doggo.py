@@ -70,6 +70,15 @@ class Doggo(Robot):
     camera_down = math.radians(22)
     camera_fovy = 100.0
     learns_to_move_in: ClassVar[Mapping[str, str]] = {"laptop": "Empty"}
+    # There is nothing to remember there. Longer sequences, and longer falls, have it stop in front
+    # of the finish.
+    learning_to_move: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "laptop": {
+            "env": {"fallen_steps": 20},
+            "agent": {"horizon": 12, "batch_size": 32},
+            "train": {"epochs": 10},
+        },
+    }
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         # It walks before it minds where it treads, and looks far ahead for reward: a fall costs
         # all that is left of its 100 s. For cost it looks 1 s ahead: what walls will cost later it
