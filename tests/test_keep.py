@@ -68,7 +68,8 @@ def test_where_the_clips_lay_is_not_kept(run, tmp_path, shared_mocap):
 
 
 def test_a_transfer_is_kept_whole_but_small(tmp_path):
-    from safetransfer.experiments.transfer import TransferPlan, run_transfer
+    from safetransfer.experiments.plans import TransferPlan
+    from safetransfer.experiments.transfer import run_transfer
     from safetransfer.report.page import write_report
 
     plan = TransferPlan(

@@ -15,7 +15,8 @@ from safetransfer.cli import main
 from safetransfer.envs.robots import Doggo
 from safetransfer.errors import SafeTransferError, SettingError
 from safetransfer.experiments import study
-from safetransfer.experiments.study import StudyPlan, run_study
+from safetransfer.experiments.plans import StudyPlan
+from safetransfer.experiments.study import run_study
 from safetransfer.report.study import read_study
 from safetransfer.training import checkpoint
 from safetransfer.training.evaluate import EVALUATION_SEED, evaluate_checkpoint

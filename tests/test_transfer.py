@@ -9,7 +9,8 @@ import pytest
 from safetransfer import settings_io
 from safetransfer.errors import CheckpointError, SettingError, UnknownNameError
 from safetransfer.experiments import transfer
-from safetransfer.experiments.transfer import TransferPlan, run_transfer
+from safetransfer.experiments.plans import TransferPlan
+from safetransfer.experiments.transfer import run_transfer
 from safetransfer.training import checkpoint
 from safetransfer.training.logs import read_rows
 from safetransfer.training.settings import preset

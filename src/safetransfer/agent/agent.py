@@ -19,12 +19,8 @@ from safetransfer.agent.normaliser import Normaliser
 from safetransfer.agent.parts import Helper
 from safetransfer.agent.precision import PRECISIONS, arithmetic
 from safetransfer.agent.recording import Recorded
-from safetransfer.agent.settings import AgentSettings
+from safetransfer.agent.settings import CARRY, AgentSettings
 from safetransfer.errors import CheckpointError, UnknownNameError
-
-# What may be carried into another hallway: each name adds to the one before it.
-CARRY = ("policy", "weights", "multiplier", "optimisers", "replay")
-
 
 SCALARS = (
     "loss_q", "loss_qc", "loss_pi", "q", "qc", "entropy", "alpha", "grad_norm", "grad_norm_pi",

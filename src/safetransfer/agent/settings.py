@@ -8,6 +8,9 @@ from typing import Any, Literal
 
 from safetransfer.errors import SettingError
 
+# What may be carried into another hallway: each name adds to the one before it.
+CARRY = ("policy", "weights", "multiplier", "optimisers", "replay")
+
 
 def _f(default: Any, help: str) -> Any:
     return field(default=default, metadata={"help": help})

@@ -102,7 +102,7 @@ def add_carry(parser: argparse.ArgumentParser, default: str) -> None:
 
 def chosen_carry(arguments: argparse.Namespace) -> str:
     """What is carried over; raises UnknownNameError."""
-    from safetransfer.agent.agent import CARRY
+    from safetransfer.agent.settings import CARRY
 
     if arguments.carry not in CARRY:
         raise UnknownNameError("value of --carry", arguments.carry, CARRY)

@@ -9,7 +9,7 @@ from safetransfer.errors import UnknownNameError
 
 
 def add_options(parser: argparse.ArgumentParser, argv: Sequence[str]) -> None:
-    from safetransfer.training.keep import STAGES
+    from safetransfer.training.stages import STAGES
 
     parser.add_argument("source", metavar="RUN", help="directory of a training run or a transfer")
     parser.add_argument("directory", metavar="DIR", help="where to keep its agent, or agents")
@@ -22,7 +22,8 @@ def add_options(parser: argparse.ArgumentParser, argv: Sequence[str]) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    from safetransfer.training.keep import STAGES, keep
+    from safetransfer.training.keep import keep
+    from safetransfer.training.stages import STAGES
 
     if arguments.stage not in STAGES:
         raise UnknownNameError("stage", arguments.stage, STAGES)

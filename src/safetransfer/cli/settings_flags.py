@@ -11,7 +11,6 @@ from safetransfer import settings_io
 from safetransfer.cli.arguments import Parser, add_mocap, chosen_mocap
 from safetransfer.errors import SettingError
 
-
 _HALLWAY = ("robot", "obstacles")  # settings of a hallway that others depend on
 
 

@@ -9,7 +9,7 @@ from safetransfer.cli.arguments import add_carry, add_mocap, chosen_carry, chose
 
 
 def add_options(parser: argparse.ArgumentParser, argv: Sequence[str]) -> None:
-    from safetransfer.experiments.study import StudyPlan
+    from safetransfer.experiments.plans import StudyPlan
 
     plan = StudyPlan(agents=("",))
     parser.add_argument(
@@ -65,7 +65,8 @@ def add_options(parser: argparse.ArgumentParser, argv: Sequence[str]) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    from safetransfer.experiments.study import StudyPlan, run_study
+    from safetransfer.experiments.plans import StudyPlan
+    from safetransfer.experiments.study import run_study
 
     plan = StudyPlan(
         agents=tuple(arguments.agent),

@@ -20,7 +20,7 @@ from safetransfer.errors import SettingError
 
 
 def add_options(parser: argparse.ArgumentParser, argv: Sequence[str]) -> None:
-    from safetransfer.experiments.transfer import TransferPlan
+    from safetransfer.experiments.plans import TransferPlan
 
     plan = TransferPlan()
     parser.add_argument(
@@ -133,7 +133,8 @@ def add_options(parser: argparse.ArgumentParser, argv: Sequence[str]) -> None:
 def run(arguments: argparse.Namespace) -> None:
     from safetransfer.experiments.fine_tuning import fine_tuning_of, merged
     from safetransfer.experiments.learning_to_move import course_of, learning_to_move_of
-    from safetransfer.experiments.transfer import TransferPlan, run_transfer
+    from safetransfer.experiments.plans import TransferPlan
+    from safetransfer.experiments.transfer import run_transfer
 
     for flag, instead in (
         ("train.seed", "--seeds"),

@@ -9,7 +9,7 @@ from safetransfer.envs.gym_settings import GymSettings
 from safetransfer.envs.naming import EnvSettings
 from safetransfer.envs.robots import make_robot
 from safetransfer.envs.robots.base import Robot
-from safetransfer.experiments.transfer import TransferPlan
+from safetransfer.experiments.plans import TransferPlan
 
 
 def robot_of(env: EnvSettings) -> Robot | None:

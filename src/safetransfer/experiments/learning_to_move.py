@@ -6,7 +6,7 @@ from typing import Any
 
 from safetransfer.envs.naming import EnvSettings
 from safetransfer.experiments.fine_tuning import robot_of
-from safetransfer.experiments.transfer import TransferPlan
+from safetransfer.experiments.plans import TransferPlan
 
 
 def course_of(env: EnvSettings, preset: str = "laptop") -> str | None:

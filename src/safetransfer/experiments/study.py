@@ -8,23 +8,21 @@ again; more values of the same study are added to it.
 from __future__ import annotations
 
 import copy
-import dataclasses
 import hashlib
 import json
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from safetransfer import settings_io
-from safetransfer.agent.agent import CARRY
 from safetransfer.envs.registration import parse_env_name
 from safetransfer.envs.settings import HallwaySettings
-from safetransfer.errors import SettingError, UnknownNameError
+from safetransfer.errors import SettingError
 from safetransfer.experiments.fine_tuning import fine_tuning_of
+from safetransfer.experiments.plans import StudyPlan
 from safetransfer.training import checkpoint
 from safetransfer.training.evaluate import (
     EVALUATION_SEED,
@@ -39,51 +37,6 @@ from safetransfer.training.machine import cores
 from safetransfer.training.run_directory import is_finished
 
 PLAN = "study.json"
-
-
-@dataclass
-class StudyPlan:
-    """Which agents go where; `vary` is a number among the settings of the hallway `env`."""
-
-    agents: tuple[str, ...]
-    env: str = "PointMixed"
-    vary: str = "likeness"
-    values: tuple[float, ...] = (0.0, 0.25, 0.5, 0.75, 1.0)
-    episodes: int = 100
-    # Epochs of fine-tuning at each value; 0: the agents are met as they are, and that is all.
-    finetune_epochs: int = 0
-    carry: str = "weights"
-    mocap: str | None = None
-
-    def __post_init__(self) -> None:
-        self.agents, self.values = tuple(self.agents), tuple(sorted(set(self.values)))
-        if not self.agents or not self.values:
-            raise SettingError("a study needs one agent or more, and one value or more")
-        if self.episodes < 1 or self.finetune_epochs < 0:
-            raise SettingError(
-                "a study needs episodes of 1 or more, and finetune_epochs not below 0"
-            )
-        if self.carry not in CARRY or self.carry == "replay":
-            raise UnknownNameError("carry", self.carry, [c for c in CARRY if c != "replay"])
-        numbers = [f.name for f in dataclasses.fields(HallwaySettings) if f.type in _NUMBERS]
-        if self.vary not in numbers:
-            raise UnknownNameError("number among the hallway's settings", self.vary, numbers)
-        robot, obstacles = parse_env_name(self.env)
-        for value in self.values:  # refused now rather than after the others have run
-            settings_io.updated(
-                HallwaySettings(robot=robot, obstacles=obstacles), self.changes(value), "env"
-            )
-
-    def changes(self, value: float) -> dict[str, Any]:
-        """The hallway's setting at a value; a count is a whole number."""
-        return {self.vary: int(value) if float(value).is_integer() and self._counts else value}
-
-    @property
-    def _counts(self) -> bool:
-        return type(getattr(HallwaySettings(), self.vary)) is int
-
-
-_NUMBERS = ("int", "float")
 
 
 def run_study(

@@ -17,17 +17,16 @@ import json
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from safetransfer import settings_io
-from safetransfer.agent.agent import CARRY
 from safetransfer.envs.gym_env import episode_steps, has_pictures
 from safetransfer.envs.gym_settings import GymSettings
-from safetransfer.envs.naming import canonical, directory_name, is_hallway, settings_for
-from safetransfer.envs.registration import parse_env_name
-from safetransfer.errors import CheckpointError, RenderingError, SettingError, UnknownNameError
+from safetransfer.envs.naming import directory_name, settings_for
+from safetransfer.errors import CheckpointError, RenderingError, SettingError
+from safetransfer.experiments.plans import ABLATIONS, TransferPlan
 from safetransfer.training import checkpoint, logs
 from safetransfer.training.build import check_equal_spaces
 from safetransfer.training.evaluate import EVALUATION_SEED, evaluate_checkpoint
@@ -37,75 +36,6 @@ from safetransfer.training.settings import HOW_IT_IS_CARRIED_OUT, Settings
 
 PLAN = "transfer.json"
 REFERENCE = "reference.json"  # marks a run that was copied from another transfer
-
-ABLATIONS: dict[str, dict[str, Any]] = {
-    "unconstrained": {"agent": {"constraint": "off"}},
-    "no_feedback": {"agent": {"feedback": False}},
-}
-"""Appendix C of the paper: figures 6 and 7, and figure 8. What each changes in the settings."""
-
-
-@dataclass
-class TransferPlan:
-    """What is moved where, for how long, and with how much of the agent."""
-
-    env: str = "PointWalls"
-    to: tuple[str, ...] = ("PointPoles", "PointHumanoids")
-    seeds: tuple[int, ...] = (0,)
-    pretrain_epochs: int = 10
-    finetune_epochs: int = 3
-    # Where a robot that must learn to move first does so; its agent is what pre-training begins
-    # from. None: pre-training begins from nothing.
-    start_in: str | None = None
-    start_epochs: int = 10
-    # Settings that differ there.
-    start: dict[str, Any] = field(default_factory=dict)
-    carry: str = "weights"
-    scratch: bool = True
-    # Names of ABLATIONS: "unconstrained" trains in every hallway, "no_feedback" in the first one.
-    ablations: tuple[str, ...] = ()
-    episodes: int = 100
-    films: bool = True
-    # A kept pre-trained agent, in place of pre-training; pretrain_epochs are then its own.
-    agent: str | None = None
-    # Another transfer directory whose from-scratch runs are shown where this one has none.
-    reference: str | None = None
-    # Settings that differ in fine-tuning. A first multiplier of 1 makes the carried-over agent
-    # cautious while it is new there; it falls by itself where that was not needed.
-    # It knows what costs, so the constraint has no warm-up. Experience is what costs there, so
-    # more is learned from less of it, in hallways few enough that each is crossed to its end.
-    finetune: dict[str, Any] = field(
-        default_factory=lambda: {
-            "agent": {"multiplier_init": 1.0, "constraint_warmup": 0},
-            "train": {"decisions_per_update": 16.0, "num_envs": 16},
-        }
-    )
-
-    def __post_init__(self) -> None:
-        self.env, self.to = canonical(self.env), tuple(canonical(name) for name in self.to)
-        self.seeds = tuple(dict.fromkeys(self.seeds))  # asked for twice is asked for
-        self.ablations = tuple(dict.fromkeys(self.ablations))
-        if self.start_in is not None:
-            self.start_in = canonical(self.start_in)
-        hallways = [name for name in _places(self) if is_hallway(name)]
-        robots = {parse_env_name(name)[0] for name in hallways}
-        if len(robots) > 1:
-            raise SettingError(
-                "an agent moves between hallways, not between robots: got "
-                f"{', '.join(sorted(robots))}"
-            )
-        if self.carry not in CARRY:
-            raise UnknownNameError("carry", self.carry, CARRY)
-        for name in self.ablations:
-            if name not in ABLATIONS:
-                raise UnknownNameError("ablation", name, ABLATIONS)
-        if not self.to or not self.seeds:
-            raise SettingError(
-                "a transfer needs one deployment hallway or more, and a seed or more"
-            )
-        for name in ("start_epochs", "pretrain_epochs", "finetune_epochs", "episodes"):
-            if getattr(self, name) < 1:
-                raise SettingError(f"{name} is {getattr(self, name)}; it must be 1 or more")
 
 
 def run_transfer(
@@ -260,11 +190,6 @@ def stages(
             yield _evaluation(name, base, agent, env, plan, settings, seed)
 
 
-def _places(plan: TransferPlan) -> tuple[str, ...]:
-    """Every environment of a plan, the first one learned in first."""
-    return (*([plan.start_in] if plan.start_in else []), plan.env, *plan.to)
-
-
 def _for_transfer(settings: Settings, plan: TransferPlan) -> Settings:
     settings = copy.deepcopy(settings)
     if plan.carry == "replay":
@@ -274,7 +199,7 @@ def _for_transfer(settings: Settings, plan: TransferPlan) -> Settings:
 
 def _check_environments(settings: Settings, plan: TransferPlan) -> None:
     """Raise SettingError where an agent could not move between them; hallways of one robot can."""
-    named = [settings_for(name, settings.env) for name in _places(plan)]
+    named = [settings_for(name, settings.env) for name in plan.places]
     if any(isinstance(env, GymSettings) for env in named):
         check_equal_spaces(named)
 
@@ -457,7 +382,7 @@ def _write_plan(out: Path, plan: TransferPlan, settings: Settings, command: str 
             "command", "seeds", "to", "ablations", "scratch", "films", "episode_steps",
             *(f"settings.{name}" for name in HOW_IT_IS_CARRIED_OUT),
         )  # fmt: skip
-        places = [settings_for(name, settings.env) for name in _places(plan)]
+        places = [settings_for(name, settings.env) for name in plan.places]
         if all("mocap" in place.indifferent for place in places):
             free = (*free, "settings.env.mocap")
         different = [

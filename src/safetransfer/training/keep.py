@@ -19,21 +19,13 @@ from safetransfer.agent.networks import policy_weights
 from safetransfer.errors import CheckpointError, SettingError
 from safetransfer.training import checkpoint, logs
 from safetransfer.training.settings import Settings
+from safetransfer.training.stages import STAGE_OF
 
 AGENTS = "agents.json"
 PLAN = "transfer.json"
 CONFIG = "config.json"
 _KEPT = ("networks", "normaliser", "q_target", "log_alpha", "multiplier", "updates")
 _KEPT_TO_ACT = ("networks", "normaliser", "updates")
-_STAGE_OF = {  # of a transfer's runs, by the beginning of their names
-    "start": "pretrained",
-    "pretrain": "pretrained",
-    "finetune": "finetuned",
-    "scratch": "scratch",
-    "unconstrained": "unconstrained",
-    "no_feedback": "no_feedback",
-}
-STAGES = tuple(dict.fromkeys(_STAGE_OF.values()))
 
 
 def keep(source: str | Path, destination: str | Path, stage: str = "pretrained") -> list[Path]:
@@ -46,7 +38,7 @@ def keep(source: str | Path, destination: str | Path, stage: str = "pretrained")
     Args:
         source: directory of a run or of a transfer.
         destination: where to; agents.json is in the directory above it.
-        stage: what a run's agent is, one of STAGES.
+        stage: what a run's agent is, one of `stages.STAGES`.
 
     Returns:
         The directories of the kept agents.
@@ -68,7 +60,7 @@ def keep(source: str | Path, destination: str | Path, stage: str = "pretrained")
     agents = []
     for run_dir in sorted(p.parent for p in source.glob(f"seed-*/*/{CONFIG}")):
         to = destination / run_dir.relative_to(source)
-        what = _STAGE_OF.get(run_dir.name.partition("-")[0])
+        what = STAGE_OF.get(run_dir.name.partition("-")[0])
         if what and (run_dir / checkpoint.FILE_NAME).exists():
             _keep_agent(run_dir, to, destination.parent, what, to_act=what != "pretrained")
             agents.append(to)

@@ -18,8 +18,9 @@ import numpy as np
 import torch
 
 from safetransfer import settings_io
-from safetransfer.agent.agent import CARRY, MUST_BE_FINITE, Batch
+from safetransfer.agent.agent import MUST_BE_FINITE, Batch
 from safetransfer.agent.networks import Shapes
+from safetransfer.agent.settings import CARRY
 from safetransfer.errors import CheckpointError, SettingError, TrainingError, UnknownNameError
 from safetransfer.replay import Chunk, SequenceReplay
 from safetransfer.replay.memory import check_memory

@@ -47,7 +47,7 @@ def train(
         run_dir: where config.json, log.jsonl, checkpoint.pt and tensorboard/ are or will be.
         command: what the user typed, recorded.
         init: checkpoint of another run to start from (ignored when this run has its own).
-        carry: what is taken from it, one of `safetransfer.agent.agent.CARRY`.
+        carry: what is taken from it, one of `safetransfer.agent.settings.CARRY`.
         title: name in the progress display.
         on_row: called with each row of the log.
 
