@@ -257,7 +257,8 @@ def test_runs_of_other_settings_than_planned_are_named(transfer):
     plan_file.write_text(json.dumps(plan))
 
     def settle(stage, **own):
-        settings = {**SETTINGS, "agent": agent | own, "train": {"epochs": 2, "threads": 1}}
+        epochs = own.pop("epochs", 4 if stage.startswith("finetune") else 8)
+        settings = {**SETTINGS, "agent": agent | own, "train": {"epochs": epochs, "threads": 1}}
         path = transfer / "seed-0" / stage / "config.json"
         path.write_text(json.dumps(CONFIG | {"settings": settings}))
 
@@ -270,8 +271,10 @@ def test_runs_of_other_settings_than_planned_are_named(transfer):
     assert "other settings" not in _read(transfer).text
     settle("scratch-PointPoles", horizon=12)
     settle("finetune-PointPoles", lr=0.5)
+    settle("pretrain", epochs=6)
     text = _read(transfer).text
-    assert text.count("other settings than planned") == 2
+    assert text.count("other settings than planned") == 3
+    assert "Pre-training, seed 0. train.epochs 6 (planned: 8)." in text
     assert "From scratch in P-Poles, seed 0. agent.horizon 12 (planned: 24)." in text
     assert "Fine-tuning in P-Poles, seed 0. agent.lr 0.5 (planned: 0.1)." in text
 

@@ -15,7 +15,7 @@ from safetransfer.training.settings import HOW_IT_IS_CARRIED_OUT
 _LEFT_OUT = frozenset(
     (
         *("env.robot", "env.obstacles", "env.mocap", "env.id", "env.vector"),
-        *("train.seed", "train.epochs"),
+        "train.seed",
         *HOW_IT_IS_CARRIED_OUT,
     )
 )
@@ -39,6 +39,9 @@ def differences(transfer: Transfer) -> dict[str, list[str]]:
         if way == "finetune" and transfer.plan.get("carry") == "replay":
             planned.pop("train.num_envs", None)  # whose rings are one to a hallway
         planned.pop(_STAGES_OWN.get(way, ""), None)
+        planned.pop("train.epochs", None)  # which are each stage's own
+        if (epochs := transfer.comparable_epochs(stage)) is not None:
+            planned["train.epochs"] = epochs
         made = dict(settings_io.flattened(run.config.get("settings") or {}))
         other = [
             f"{name} {described(made[name])} (planned: {described(value)})"

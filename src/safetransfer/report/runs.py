@@ -269,6 +269,10 @@ class Transfer:
         """Epochs that a stage is to run; None for what was taken from elsewhere as it is."""
         if (stage == "pretrain" and self.plan.get("agent")) or not self.planned(stage):
             return None
+        return self.comparable_epochs(stage)
+
+    def comparable_epochs(self, stage: str) -> int | None:
+        """Epochs that runs of a stage have where they are this plan's, or are to stand for them."""
         way = stage.partition("-")[0]
         own = {"finetune": "finetune_epochs", "start": "start_epochs"}
         return self.plan.get(own.get(way, "pretrain_epochs"))

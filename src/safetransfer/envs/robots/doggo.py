@@ -104,7 +104,7 @@ class Doggo(Robot):
                 "act_noise": 0.5,
             },
             "train": {
-                "epochs": 60,
+                "epochs": 120,
                 "num_envs": 32,
                 "decisions_per_update": 64.0,
                 "mode_episodes": 0.25,
