@@ -136,7 +136,20 @@ def test_help_needs_no_heavy_imports():
         (["transfer", "--out", "x", "--to", "PointWals"], ["PointWalls"]),
         (["transfer", "--out", "x", "--finetune-with", "agent.lrr=1"], ["agent.lrr", "gamma"]),
         (["transfer", "--out", "x", "--finetune-with", "agent.lr"], ["NAME=VALUE"]),
-        (["transfer", "--out", "x", "--start-with", "agent.lr"], ["--start-with", "NAME=VALUE"]),
+        (
+            ["transfer", "--out", "x", "--from", "DoggoWalls", "--start-with", "agent.lr"],
+            ["--start-with", "NAME=VALUE"],
+        ),
+        (
+            ["transfer", "--out", "x", "--from", "DoggoWalls", "--start-with", "env.robot=Point"],
+            ["--start-with does not take env.robot", "--from"],
+        ),
+        (
+            ["transfer", "--out", "x", "--finetune-with", "train.epochs=2"],
+            ["--finetune-with does not take train.epochs", "--finetune-epochs"],
+        ),
+        (["transfer", "--out", "x", "--start-with", "agent.lr=1"], ["--start-with", "--start-in"]),
+        (["transfer", "--out", "x", "--start-epochs", "1"], ["--start-epochs", "--start-in"]),
         (["evaluate", "x", "--env", "PointPole"], ["PointPoles"]),
         (["evaluate", "x", "--env", "PointPoles", "--episodes", "0"], ["0 is not 1 or more"]),
         (["evaluate", "/no/agent", "--env", "PointPoles"], ["no checkpoint at /no/agent"]),

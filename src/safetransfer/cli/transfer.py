@@ -18,6 +18,13 @@ from safetransfer.cli.arguments import (
 from safetransfer.cli.settings_flags import add_settings, chosen_settings
 from safetransfer.errors import SettingError
 
+_PLANS_OWN = {  # settings that the plan gives, and by what
+    "train.seed": "--seeds",
+    "env.robot": "--from and --to",
+    "env.obstacles": "--from and --to",
+    "env.id": "--from and --to",
+}
+
 
 def add_options(parser: argparse.ArgumentParser, argv: Sequence[str]) -> None:
     from safetransfer.experiments.plans import TransferPlan
@@ -136,14 +143,9 @@ def run(arguments: argparse.Namespace) -> None:
     from safetransfer.experiments.plans import TransferPlan
     from safetransfer.experiments.transfer import run_transfer
 
-    for flag, instead in (
-        ("train.seed", "--seeds"),
-        ("env.robot", "--from and --to"),
-        ("env.obstacles", "--from and --to"),
-        ("env.id", "--from and --to"),
-    ):
-        if flag in settings_io.given_flags(arguments):
-            raise SettingError(f"transfer does not take --{flag}; use {instead}")
+    for name, instead in _PLANS_OWN.items():
+        if name in settings_io.given_flags(arguments):
+            raise SettingError(f"transfer does not take --{name}; use {instead}")
     settings = chosen_settings(arguments, arguments.source)
     pretrain = arguments.pretrain_epochs or settings.train.epochs
     to = arguments.to or [settings.env.robot + place for place in ("Poles", "Humanoids")]
@@ -154,6 +156,12 @@ def run(arguments: argparse.Namespace) -> None:
         start_in = course if course != settings.env.name else None  # it learns there as it is
     elif start_in == "none":
         start_in = None
+    if start_in is None and (arguments.start_with or arguments.start_epochs):
+        flag = "--start-with" if arguments.start_with else "--start-epochs"
+        raise SettingError(
+            f"{flag} is for learning to move before pre-training, and there is none here; "
+            "--start-in says where"
+        )
     start, start_epochs = learning_to_move_of(settings.env, arguments.preset)
     start = merged(start, _assignments(settings, arguments.start_with, "--start-with"))
     plan = TransferPlan(
@@ -179,7 +187,14 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def _assignments(settings: Any, texts: Sequence[str], flag: str) -> dict[str, Any]:
+    """The settings in texts as "agent.lr=1e-4", given with a flag such as --start-with."""
+    given = {}
+    own = _PLANS_OWN | {"train.epochs": flag.replace("-with", "-epochs")}
     for text in texts:
-        if "=" not in text:
+        name, equals, value = text.partition("=")
+        if not equals:
             raise SettingError(f"{flag} {text}: expected NAME=VALUE")
-    return settings_io.parse_changes(settings, dict(text.split("=", 1) for text in texts))
+        if name in own:
+            raise SettingError(f"{flag} does not take {name}; use {own[name]}")
+        given[name] = value
+    return settings_io.parse_changes(settings, given)
