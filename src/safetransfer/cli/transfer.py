@@ -20,9 +20,9 @@ from safetransfer.errors import SettingError
 
 _PLANS_OWN = {  # settings that the plan gives, and by what
     "train.seed": "--seeds",
-    "env.robot": "--from and --to",
-    "env.obstacles": "--from and --to",
-    "env.id": "--from and --to",
+    "env.robot": "--from, --to and --start-in",
+    "env.obstacles": "--from, --to and --start-in",
+    "env.id": "--from, --to and --start-in",
 }
 
 

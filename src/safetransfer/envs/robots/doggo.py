@@ -70,7 +70,7 @@ class Doggo(Robot):
     camera_down = math.radians(22)
     camera_fovy = 100.0
     learns_to_move_in: ClassVar[Mapping[str, str]] = {"laptop": "Empty"}
-    # There is nothing to remember there. Longer sequences, and longer falls, have it stop in front
+    # There is nothing to remember there. With longer sequences and longer falls it stopped in front
     # of the finish.
     learning_to_move: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "laptop": {
