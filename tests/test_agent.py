@@ -349,3 +349,20 @@ def test_in_bfloat16_losses_are_nearly_those_of_float32():
 def test_an_unknown_precision_is_refused():
     with pytest.raises(UnknownNameError, match="bfloat16"):
         Agent(SHAPES, AgentSettings(**SMALL), precision="bf16")
+
+
+def test_a_fixed_entropy_coefficient_is_a_setting_and_is_not_carried_over():
+    first = agent_of(alpha=0.1)
+    fixed = agent_of(alpha=0.005, tune_alpha=False)
+    fixed.load_state_dict(first.state_dict(), carry="optimisers")
+    assert fixed.alpha == pytest.approx(0.005)
+    tuned = agent_of(alpha=0.005)
+    tuned.load_state_dict(first.state_dict(), carry="weights")
+    assert tuned.alpha == pytest.approx(0.1)
+
+
+def test_the_multiplier_s_bound_follows_the_run():
+    agent = agent_of(multiplier_max=1.0, multiplier_max_end=3.0, multiplier_init=9.0)
+    assert agent.multiplier.highest == 1.0
+    agent.anneal(0.9)
+    assert agent.multiplier.highest == pytest.approx(2.6)

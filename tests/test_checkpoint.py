@@ -229,3 +229,25 @@ def test_a_kill_while_saving_leaves_a_whole_file(tmp_path):
     assert torch.equal(loaded["numbers"], torch.full((300_000,), loaded["number"]))
     checkpoint.save(path, {"number": 0})
     assert [p.name for p in tmp_path.iterdir()] == ["a.pt"]
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="needs Linux's figures")
+def test_loading_takes_no_second_copy_of_a_replay(tmp_path):
+    """What a process that loads 200 MB takes of memory that is not the file's own pages."""
+    megabytes = 200
+    checkpoint.save(tmp_path / "checkpoint.pt", {"replay": np.ones(megabytes << 20, np.uint8)})
+    program = """
+import sys
+import torch
+from safetransfer.training import checkpoint
+def taken():
+    status = dict(line.split(":", 1) for line in open("/proc/self/status"))
+    return int(status["RssAnon"].split()[0]) >> 10
+before = taken()
+array = checkpoint.load(sys.argv[1])["replay"]
+assert int(array.sum(dtype=int)) == len(array)
+print(taken() - before)
+"""
+    command = [sys.executable, "-c", program, str(tmp_path)]
+    taken = int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    assert taken < megabytes / 4

@@ -490,15 +490,13 @@ def test_without_ray_and_with_too_many_actors_it_says_what_to_do(tmp_path, monke
         train_on_cluster(smoke(), tmp_path, Cluster(num_actors=2))
 
 
-def test_a_run_of_one_machine_goes_on_on_a_cluster_and_back(tmp_path):
-    settings = smoke(epochs=1)
-    train(settings, tmp_path)
-    before = read_rows(tmp_path)[-1]
-    settings.train.epochs = 2
-    learner = learner_of(settings, tmp_path, num_actors=2)
-    assert learner.ledger.totals()["received"].steps == before["env_steps"]
+def on_a_cluster(settings, run_dir, incarnation=0):
+    """The learner, when it has left; two actors, the first of which loses what it collects last."""
+    learner = learner_of(settings, run_dir, num_actors=2)
     actors = [
-        Collecting(settings, slot, 0, learner.receive, fetch=lambda parameters: parameters)
+        Collecting(
+            settings, slot, incarnation, learner.receive, fetch=lambda parameters: parameters
+        )
         for slot in learner.slots
     ]
     in_thread(learner)
@@ -508,10 +506,42 @@ def test_a_run_of_one_machine_goes_on_on_a_cluster_and_back(tmp_path):
     for actor in actors:
         actor.stop()
     until(lambda: all(a.word().stopped and not a.word().waiting.decisions for a in actors))
+    collected = actors[0].word().collected
+    more = collected + Account(7, 7, 1.0)
+    learner.note({actors[0].name: more}, [actor.name for actor in actors])
     learner.leave()
     until(lambda: learner.left or learner.failure)
-    assert learner.ledger.audit(learner.counters, {a.name: Account() for a in actors})[0]
+    assert learner.failure is None
+    return learner
+
+
+def test_a_run_of_one_machine_goes_on_on_a_cluster_and_back(tmp_path):
+    """And once more: what the cluster had accounted for, what was lost there included, is in its
+    accounts again."""
+    settings = smoke(epochs=1)
+    train(settings, tmp_path)
+    before = read_rows(tmp_path)[-1]
+    settings.train.epochs = 2
+    learner = on_a_cluster(settings, tmp_path)
+    assert learner.ledger.before.steps == before["env_steps"]
+    assert learner.ledger.audit(learner.counters, {})[0]
+    assert learner.ledger.totals()["lost"] == Account(7, 7, 1.0)
     rows = read_rows(tmp_path)
     assert rows[-1]["epoch"] == 2 and rows[-1]["age_versions"] is not None
     settings.train.epochs = 3
-    assert train(settings, tmp_path)["env_steps"] > rows[-1]["env_steps"]
+    alone = train(settings, tmp_path)
+    assert alone["env_steps"] > rows[-1]["env_steps"]
+    settings.train.epochs = 4
+    again = on_a_cluster(settings, tmp_path, incarnation=1)
+    there = alone["env_steps"] - rows[-1]["env_steps"]
+    assert again.ledger.before.steps == before["env_steps"] + there
+    whole, text = again.ledger.audit(again.counters, {})
+    assert whole, text
+    assert again.ledger.totals()["lost"] == Account(14, 14, 2.0)
+    assert read_rows(tmp_path)[-1]["lost_steps"] == 14
+
+
+def test_a_finished_run_is_known_to_be_as_soon_as_it_is_there(tmp_path):
+    settings = smoke(epochs=1)
+    train(settings, tmp_path)
+    assert learner_of(settings, tmp_path).learned

@@ -47,6 +47,78 @@ def test_whatever_is_killed_the_run_ends_and_every_step_and_cost_is_accounted_fo
     assert result["logged_cost_total"] == totals["received"]["cost"] > 0
 
 
+@contextlib.contextmanager
+def own_ray():
+    from safetransfer.training.cluster.connection import connected
+
+    with connected(None, 2) as where:
+        yield where
+
+
+def test_whatever_ends_an_actor_another_takes_its_place(tmp_path, monkeypatch):
+    """Ray raises errors of several kinds for it, that of its memory monitor among them."""
+    import ray
+
+    from safetransfer.training.cluster import pool as pools
+    from safetransfer.training.cluster.events import Events
+
+    class Actor:
+        """Ends at once, or says who it is."""
+
+        def pid(self):
+            return os.getpid()
+
+    said = []
+    monkeypatch.setattr(pools, "CollectorProcess", Actor)
+    errors = iter([ray.exceptions.OutOfMemoryError("node low on memory"), None])
+    get = ray.get
+
+    def answer(call, **kwargs):
+        error = next(errors, None)
+        if error is not None:
+            raise error
+        return get(call, **kwargs)
+
+    monkeypatch.setattr(ray, "get", answer)
+    with own_ray():
+        pool = pools.Pool({"num_actors": 1}, None, {}, Events(tmp_path, said.append))
+        until = time.monotonic() + 60
+        while pool.members[0].incarnation == 0 and time.monotonic() < until:
+            pool.poll(0.1)
+        assert pool.members[0].name == "0.1" and pool.ended == ["0.0"]
+        pool.end()
+    assert "actor 1 died (node low on memory)" in said[0]
+
+
+def test_a_learner_that_dies_while_it_is_built_is_not_waited_for_for_ever(tmp_path, monkeypatch):
+    import ray
+
+    from safetransfer.errors import TrainingError
+    from safetransfer.training.cluster import driver as drivers
+    from safetransfer.training.interrupts import Interrupts
+    from safetransfer.training.progress import Progress
+    from safetransfer.training.settings import preset
+
+    class Dies:
+        def __init__(self):
+            os._exit(1)
+
+        def status(self, life, seen):
+            return {}
+
+    monkeypatch.setattr(drivers, "LEARNER_BACK_WITHIN", 4.0)
+    monkeypatch.setattr(drivers, "SAY_SO_AFTER", 1.0)
+    driver = drivers.Driver(preset("smoke"), tmp_path, {"num_actors": 1}, "a run")
+    said = []
+    driver.progress = Progress(1, "a run")
+    monkeypatch.setattr(driver.progress, "message", said.append)
+    with own_ray(), Interrupts() as interrupts:
+        driver.learner = ray.remote(Dies).options(max_restarts=-1).remote()
+        with pytest.raises(TrainingError, match="did not begin within 4 s"):
+            driver._await_learner(interrupts)
+    assert len(said) == 1 and "still being built" in said[0]
+
+
 def listening(pids):
     """Addresses on which any of the processes listens, as the kernel tells them."""
     sockets = {}

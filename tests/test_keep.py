@@ -3,10 +3,12 @@
 import json
 
 import pytest
+import torch
 
 from safetransfer import settings_io
 from safetransfer.cli import main
 from safetransfer.errors import CheckpointError
+from safetransfer.training import checkpoint
 from safetransfer.training.evaluate import evaluate_checkpoint
 from safetransfer.training.keep import keep
 from safetransfer.training.loop import train
@@ -102,3 +104,16 @@ def test_a_transfer_is_kept_whole_but_small(tmp_path):
     kept = [p for p in (tmp_path / "results").rglob("*") if p.is_file()]
     assert len([p for p in kept if p.name == "checkpoint.pt"]) == 3
     assert not any(str(tmp_path) in p.read_text() for p in kept if p.suffix in (".json", ".jsonl"))
+
+
+def test_targets_of_an_encoder_of_their_own_are_kept(tmp_path):
+    settings = preset("smoke")
+    settings.agent.target_encoder = True
+    train(settings, tmp_path / "run")
+    keep(tmp_path / "run", tmp_path / "kept" / "agent")
+    states = [
+        checkpoint.load(d)["agent"]["core_target"]
+        for d in (tmp_path / "run", tmp_path / "kept" / "agent")
+    ]
+    assert states[0].keys() == states[1].keys()
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])

@@ -4,6 +4,7 @@ import pytest
 
 from safetransfer.agent.multiplier import Multiplier
 from safetransfer.agent.settings import AgentSettings
+from safetransfer.errors import SettingError
 
 
 def make(**changes):
@@ -45,3 +46,17 @@ def test_upper_bound_and_state():
     other = make()
     other.load_state_dict(multiplier.state_dict())
     assert other.step(0.01) == 1.0
+
+
+def test_its_bound_may_rise_over_the_second_half_of_a_run():
+    multiplier = make(multiplier_max=1.0, multiplier_max_end=3.0, multiplier_init=2.0)
+    assert multiplier.value == 1.0  # a first value above the bound is the bound
+    for share, bound in ((0.0, 1.0), (0.5, 1.0), (0.75, 2.0), (1.0, 3.0)):
+        multiplier.anneal(share)
+        assert multiplier.step(100.0) == pytest.approx(bound)
+
+
+@pytest.mark.parametrize("name", ["multiplier_max", "multiplier_max_end", "multiplier_kp"])
+def test_a_negative_one_would_reward_cost(name):
+    with pytest.raises(SettingError, match=f"{name} is -1.0; it must not be negative"):
+        make(**{name: -1.0})

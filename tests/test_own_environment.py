@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import signal
+import subprocess
 import sys
+import time
 from pathlib import Path
 
 import gymnasium
@@ -88,6 +92,40 @@ def test_a_run_that_is_interrupted_goes_on_with_new_episodes_and_says_so(
     assert [row["epoch"] for row in rows] == [1, 2, 3, 4]
     # No episode was joined from two halves.
     assert {row["return"] for row in rows} == {15.0} and {row["length"] for row in rows} == {5.0}
+
+
+@pytest.mark.parametrize("vector", ["sync", "async"])
+def test_a_terminal_s_interrupt_reaches_workers_too_and_the_run_is_kept(vector, tmp_path):
+    program = """
+import sys
+sys.path.insert(0, sys.argv[1])
+import toy_environments as toys
+from safetransfer.envs.gym_settings import GymSettings
+from safetransfer.training.loop import train
+from safetransfer.training.settings import preset
+if __name__ == "__main__":
+    settings = preset("smoke")
+    settings.env = GymSettings(toys.register("Interrupted"), vector=sys.argv[3])
+    settings.train.epochs = 100_000
+    train(settings, sys.argv[2])
+"""
+    script, run = tmp_path / "script.py", tmp_path / "run"
+    script.write_text(program)
+    process = subprocess.Popen(
+        [sys.executable, script, Path(__file__).parent, run, vector],
+        start_new_session=True, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        until = time.monotonic() + 120
+        while len(read_rows(run)) < 2 and time.monotonic() < until:
+            assert process.poll() is None, process.stderr.read()
+            time.sleep(0.05)
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+        process.communicate(timeout=120)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+    assert checkpoint.load(run)["counters"]["epoch"] >= 2
 
 
 @pytest.mark.parametrize("what", list(toys.UNSUPPORTED))

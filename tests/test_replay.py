@@ -177,3 +177,40 @@ def test_rings_that_hold_more_are_drawn_in_proportion_and_empty_ones_never():
     assert set(drawn.tolist()) == {1.0, 2.0}
     share = float((drawn == 2.0).float().mean())  # starts: 40 - 5 and 160 - 5
     assert abs(share - 155 / 190) < 0.03
+
+
+def episodes_of(lengths, ends):
+    """Rings of two hallways filled with episodes of `lengths` decisions, without pictures; `ends`:
+    how many of the last decisions end one."""
+    steps = sum(lengths)
+    flat = np.zeros((steps, 2), np.float32)
+    done = np.zeros((steps, 2), bool)
+    done[np.cumsum(lengths)[len(lengths) - ends :] - 1] = True
+    return Chunk(
+        obs={"proprio": np.zeros((steps, 2, 1), np.float32)}, last_reward=flat, last_cost=flat,
+        hidden=np.zeros((steps, 2, 4), np.float32), action=np.zeros((steps, 2, 1), np.float32),
+        reward=flat, cost=flat, terminated=flat > 0, done=done, env_steps=2 * steps,
+        final_obs=[{"proprio": np.zeros((2, 1), np.float32)} if d.any() else {} for d in done],
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("rare", [False, True])
+def test_drawing_ends_where_hardly_any_sequence_can_begin(rare):
+    """Episodes of three decisions and a last state, in step with a grid of four: all that is on the
+    grid are last states, but for one where a longer episode comes first."""
+    replay = SequenceReplay(Shapes(None, 1, 1), 4000, 2, 4, horizon=3, stride=4)
+    if rare:
+        replay.add(episodes_of([4], 1))  # 0 to 3 and a last state at 4
+        replay.add(episodes_of([2], 1))  # 5, 6 and a last state at 7
+    replay.add(episodes_of([1], 0))
+    replay.close_episodes()
+    replay.add(episodes_of([3] * 400, 400))
+    on_grid = replay.kind[:, ::4] == 1  # transitions
+    if rare:
+        assert on_grid.sum() == 2
+        batch = replay.sample(5, np.random.default_rng(0))
+        assert batch.valid[0].all() and batch.valid.shape == (3, 5)
+    else:
+        assert not on_grid.any()
+        with pytest.raises(SettingError, match=r"train\.replay_stride 4 decisions"):
+            replay.sample(5, np.random.default_rng(0))

@@ -22,6 +22,7 @@ from safetransfer.training.keep import keep
 from safetransfer.training.lock import locked
 from safetransfer.training.logs import read_rows
 from safetransfer.training.loop import Run, train
+from safetransfer.training.machine import _container_limits
 from safetransfer.training.settings import preset
 
 TIMES = (
@@ -377,6 +378,7 @@ def test_a_gradient_that_is_not_finite_changes_nothing(tmp_path):
     [
         ({"train__learning_starts": 8001, "train__replay_size": 8002}, "even rings"),
         ({"train__learning_starts": 20}, "too few for one sequence"),
+        ({"train__replay_stride": 12, "agent__horizon": 6}, "never be learned from"),
         ({"train__replay_size": 2**40, "train__learning_starts": 400}, "GiB of memory"),
     ],
 )
@@ -425,3 +427,34 @@ def test_run_that_went_on_elsewhere_records_both_machines(tmp_path, monkeypatch)
     monkeypatch.setattr(where, lambda: {"cpu": "One that finds it finished", "cores": 1})
     train(settings, tmp_path)
     assert json.loads((tmp_path / "config.json").read_text()) == config
+
+
+def test_what_tells_a_run_from_another_is_in_its_checkpoint_too(tmp_path):
+    train(smoke(), tmp_path)
+    (tmp_path / "config.json").unlink()
+    with pytest.raises(SettingError, match=r"agent\.gamma: 0\.98 -> 0\.9"):
+        train(smoke(agent__gamma=0.9), tmp_path)
+
+
+def test_a_run_may_go_on_on_a_machine_that_computes_otherwise(tmp_path):
+    train(smoke(), tmp_path)
+    config = tmp_path / "config.json"
+    document = json.loads(config.read_text())
+    document["settings"]["train"] |= {"cuda_graphs": "on", "precision": "tf32"}  # of a GPU
+    config.write_text(json.dumps(document))
+    assert train(smoke(train__epochs=3), tmp_path)["epoch"] == 3
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
+def test_a_device_that_is_not_there_is_refused_before_anything_is_written(tmp_path):
+    with pytest.raises(SettingError, match=r"train\.actor_device is 'cuda'"):
+        train(smoke(train__actor_device="cuda"), tmp_path / "run")
+    assert not list((tmp_path / "run").glob("[!.]*"))
+
+
+def test_memory_is_that_of_the_container(tmp_path):
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    (tmp_path / "a" / "memory.max").write_text("2147483648\n")
+    (tmp_path / "a" / "b" / "memory.max").write_text("max\n")
+    assert _container_limits(tmp_path, "/a/b") == [2**31]
+    assert _container_limits(tmp_path, "/nowhere") == []

@@ -12,6 +12,7 @@ from safetransfer.experiments import transfer
 from safetransfer.experiments.plans import TransferPlan
 from safetransfer.experiments.transfer import run_transfer
 from safetransfer.training import checkpoint
+from safetransfer.training.keep import keep
 from safetransfer.training.logs import read_rows
 from safetransfer.training.settings import preset
 
@@ -281,6 +282,40 @@ def test_a_kept_agent_that_saw_the_world_otherwise_is_refused(finished, tmp_path
     settings = settings_io.updated(preset("smoke"), {"env": {"action_repeat": 2}})
     with pytest.raises(SettingError, match=r"env.action_repeat \(4, here 2\)"):
         run_transfer(tmp_path / "out", plan, settings)
+
+
+@pytest.mark.parametrize(
+    ("changes", "settings", "complaint"),
+    [
+        ({"reference": "nowhere"}, {}, "nowhere is not a transfer directory"),
+        ({"agent": True}, {"hidden": 16}, r"another agent\.hidden \(32, here 16\)"),
+        ({"agent": True, "env": "DoggoWalls", "to": ("DoggoPoles",)}, {}, "trained with Point"),
+        ({"agent": True, "carry": "replay"}, {}, "holds no replay to carry over"),
+        ({"agent": True, "carry": "optimisers"}, {}, "has no optimiser states"),
+    ],
+)
+def test_what_cannot_work_is_refused_before_the_plan_is_written(
+    finished, tmp_path, changes, settings, complaint
+):
+    """Or the right command would be refused after it, as another experiment."""
+    keep(finished[0] / "seed-0" / "pretrain", tmp_path / "kept")
+    if "agent" in changes:
+        changes = changes | {"agent": str(tmp_path / "kept")}
+    plan = dataclasses.replace(PLAN, films=False, **changes)
+    given = preset("smoke", "Doggo" if plan.env.startswith("Doggo") else "Point")
+    given.agent = dataclasses.replace(given.agent, **settings)
+    with pytest.raises((SettingError, CheckpointError), match=complaint):
+        run_transfer(tmp_path / "out", plan, given)
+    assert not (tmp_path / "out").exists()
+
+
+def test_another_reference_is_the_same_experiment(finished, tmp_path):
+    out = tmp_path / "out"
+    plan = dataclasses.replace(PLAN, scratch=False, films=False, episodes=1)
+    run_transfer(out, plan, preset("smoke"))
+    assert not list(out.glob("seed-0/scratch-*"))
+    run_transfer(out, dataclasses.replace(plan, reference=str(finished[0])), preset("smoke"))
+    assert (out / "seed-0" / "scratch-PointPoles" / transfer.REFERENCE).exists()
 
 
 def test_more_seeds_join_those_that_are_there(finished, tmp_path):

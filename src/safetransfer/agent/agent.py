@@ -243,9 +243,11 @@ class Agent:
         self.alpha_optimiser = torch.optim.Adam([self.log_alpha], lr=s.lr_alpha)
 
     def anneal(self, share: float) -> None:
-        """Set the learning rates, and the entropy that alpha is tuned towards, to what they are
-        after `share` (0 to 1) of the run; the rates rise over its first ``lr_warmup`` updates."""
+        """Set the learning rates, the entropy that alpha is tuned towards and beta's highest value
+        to what they are after `share` (0 to 1) of the run; the rates rise over its first
+        ``lr_warmup`` updates."""
         s, share = self.settings, min(max(share, 0.0), 1.0)
+        self.multiplier.anneal(share)
         self.target_entropy = self._target_entropy(share)
         left = 1.0 - (1.0 - s.lr_end) * share
         left *= min(1.0, (self.updates + 1) / max(s.lr_warmup, 1))
@@ -511,7 +513,7 @@ class Agent:
             raise CheckpointError(
                 f"the checkpoint's networks do not fit these settings or spaces: {reason}"
             ) from error
-        if level >= 1:
+        if level >= 1 and (carry is None or self.settings.tune_alpha):  # a fixed one is a setting
             with torch.no_grad():
                 self.log_alpha.copy_(state["log_alpha"])
         if level >= 2:

@@ -14,23 +14,30 @@ class Multiplier:
 
     def __init__(self, settings: AgentSettings):
         self.settings = settings
-        self.integral = settings.multiplier_init
-        self.value = settings.multiplier_init if settings.constraint == "on" else 0.0
+        self.highest = settings.multiplier_max
+        self.integral = min(settings.multiplier_init, self.highest)
+        self.value = self.integral if settings.constraint == "on" else 0.0
         self._previous: float | None = None
         self._rise = 0.0
+
+    def anneal(self, share: float) -> None:
+        """Set the highest value to what it is after `share` (0 to 1) of the run."""
+        first, last = self.settings.multiplier_max, self.settings.multiplier_max_end
+        if last is not None:
+            self.highest = first + (last - first) * max(2.0 * share - 1.0, 0.0)
 
     def step(self, cost_per_step: float) -> float:
         """Move beta by one step, given the cost per environment step J_c; returns beta."""
         s = self.settings
         excess = cost_per_step - s.cost_limit
         # Clamped at each step, so that a long safe stretch cannot be saved up against later harm.
-        self.integral = min(max(self.integral + s.multiplier_lr * excess, 0.0), s.multiplier_max)
+        self.integral = min(max(self.integral + s.multiplier_lr * excess, 0.0), self.highest)
         # A measurement stands for several updates; its rise over the one before stands as long.
         if self._previous is not None and cost_per_step != self._previous:
             self._rise = max(cost_per_step - self._previous, 0.0)
         self._previous = cost_per_step
         value = self.integral + s.multiplier_kp * excess + s.multiplier_kd * self._rise
-        self.value = min(max(value, 0.0), s.multiplier_max)
+        self.value = min(max(value, 0.0), self.highest)
         return self.value
 
     def state_dict(self) -> dict[str, float | None]:

@@ -59,9 +59,14 @@ class Recorded:
         if recording is None:
             try:
                 recording = self._recordings[key] = self._record(inputs, compute)
+            except torch.OutOfMemoryError as error:
+                raise TrainingError(
+                    "this GPU's memory is too small to record what is computed as a CUDA graph; "
+                    "--train.cuda_graphs off needs less, and so does a smaller agent.batch_size"
+                ) from error
             except RuntimeError as error:
                 raise TrainingError(
-                    "an update cannot be recorded as a CUDA graph on this GPU "
+                    "what is computed cannot be recorded as a CUDA graph on this GPU "
                     f"({str(error).strip().splitlines()[0]}); --train.cuda_graphs off does without"
                 ) from error
         else:

@@ -82,6 +82,11 @@ class AgentSettings:
     multiplier_kp: float = _f(0.0, "proportional gain of beta")
     multiplier_kd: float = _f(0.0, "derivative gain of beta")
     multiplier_max: float = _f(100.0, "highest value of beta")
+    multiplier_max_end: float | None = _f(
+        None,
+        "multiplier_max at the run's end, to which it goes linearly over the run's second half "
+        "(None: constant)",
+    )
     normalise_objective: bool = _f(True, "divide the policy's objective by 1 + beta")
 
     # Optimisation
@@ -112,15 +117,18 @@ class AgentSettings:
         for name in ("embedding", "hidden", "n_step", "batch_size", "horizon"):
             if getattr(self, name) < 1:
                 raise SettingError(f"agent.{name} is {getattr(self, name)}; it must be 1 or more")
-        for name in ("lr", "lr_encoder", "alpha", "reward_scale", "cost_scale", "max_grad_norm"):
+        for name in (
+            "lr", "lr_encoder", "lr_alpha", "alpha", "reward_scale", "cost_scale", "max_grad_norm",
+        ):  # fmt: skip
             if not 0.0 < getattr(self, name) < math.inf:
                 raise SettingError(
                     f"agent.{name} is {getattr(self, name)}; it must be above 0, and finite"
                 )
         for name in (
-            "cost_limit", "multiplier_init", "multiplier_lr", "constraint_warmup", "lr_warmup",
+            "cost_limit", "multiplier_init", "multiplier_lr", "multiplier_kp", "multiplier_kd",
+            "multiplier_max", "multiplier_max_end", "constraint_warmup", "lr_warmup",
         ):  # fmt: skip
-            if getattr(self, name) < 0:
+            if (getattr(self, name) or 0) < 0:
                 raise SettingError(
                     f"agent.{name} is {getattr(self, name)}; it must not be negative"
                 )

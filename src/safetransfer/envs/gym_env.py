@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import signal
 from collections.abc import Callable, Iterator
 from typing import Any, ClassVar
 
@@ -286,9 +288,24 @@ def _vector_of_singles(spec: EnvSpec, settings: GymSettings, num_envs: int) -> V
             f"{settings.id} has only a vector of its own, which does not reset in the same step, "
             "or takes neither env.max_steps nor env.action_repeat"
         )
-    kind = AsyncVectorEnv if settings.vector == "async" else SyncVectorEnv
-    makers = [_single(spec, settings)] * num_envs
-    return kind(makers, autoreset_mode=AutoresetMode.SAME_STEP)
+    maker = _single(spec, settings)
+    if settings.vector == "async":
+        makers = [_undisturbed(maker)] * num_envs
+        return AsyncVectorEnv(makers, autoreset_mode=AutoresetMode.SAME_STEP)
+    return SyncVectorEnv([maker] * num_envs, autoreset_mode=AutoresetMode.SAME_STEP)
+
+
+def _undisturbed(maker: Callable[[], gymnasium.Env]) -> Callable[[], gymnasium.Env]:
+    """`maker`, which has a worker ignore a terminal's Ctrl-C: that reaches workers as well, and the
+    run, which stops for it, needs them until its checkpoint is written."""
+    here = os.getpid()  # one is made here, too, to be looked at
+
+    def make() -> gymnasium.Env:
+        if os.getpid() != here:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+        return maker()
+
+    return make
 
 
 def _own_vector(spec: EnvSpec, settings: GymSettings, num_envs: int) -> VectorEnv | None:

@@ -22,13 +22,14 @@ from pathlib import Path
 from typing import Any
 
 from safetransfer import settings_io
+from safetransfer.agent.agent import Agent
 from safetransfer.envs.gym_env import episode_steps, has_pictures
 from safetransfer.envs.gym_settings import GymSettings
 from safetransfer.envs.naming import directory_name, settings_for
 from safetransfer.errors import CheckpointError, RenderingError, SettingError
 from safetransfer.experiments.plans import ABLATIONS, TransferPlan
 from safetransfer.training import checkpoint, logs
-from safetransfer.training.build import check_equal_spaces
+from safetransfer.training.build import check_equal_spaces, shapes_of_checkpoint
 from safetransfer.training.evaluate import EVALUATION_SEED, evaluate_checkpoint
 from safetransfer.training.loop import train
 from safetransfer.training.run_directory import is_finished
@@ -74,9 +75,13 @@ def run_transfer(
     if plan.films and dark:
         say(f"no films: {', '.join(dark)} cannot be rendered as rgb_array")
         plan = dataclasses.replace(plan, films=False)
+    # Whatever can be refused is refused before the plan is written, which the next try must equal.
+    tuned = _fine_tuning(settings, plan)
     if plan.agent is not None:
-        epochs = _check_kept(Path(plan.agent), settings)
+        epochs = _check_kept(Path(plan.agent), settings, tuned, plan)
         plan = dataclasses.replace(plan, pretrain_epochs=epochs, start_in=None)
+    if plan.reference:
+        _check_reference(Path(plan.reference))
     _write_plan(out, plan, settings, command)
     with backend or contextlib.nullcontext(train) as run:
         for seed in plan.seeds:
@@ -145,9 +150,7 @@ def stages(
         yield _evaluation(name, base, pretrain, env, plan, settings, seed)
         if plan.films:
             yield _film(name, base, pretrain, env, settings)
-    tuned = _with(settings_io.updated(settings, plan.finetune), epochs=plan.finetune_epochs)
-    if plan.carry == "replay":  # whose rings are one to a hallway
-        tuned.train.num_envs = settings.train.num_envs
+    tuned = _fine_tuning(settings, plan)
     for env in plan.to:
         name = directory_name(f"finetune-{env}")
         yield training(
@@ -230,6 +233,14 @@ def _starting(settings: Settings, plan: TransferPlan) -> Settings:
     return _with(own, env=plan.start_in, epochs=plan.start_epochs)
 
 
+def _fine_tuning(settings: Settings, plan: TransferPlan) -> Settings:
+    """Settings of fine-tuning, but for where."""
+    own = _with(settings_io.updated(settings, plan.finetune), epochs=plan.finetune_epochs)
+    if plan.carry == "replay":  # whose rings are one to a hallway
+        own.train.num_envs = settings.train.num_envs
+    return own
+
+
 def _training(
     train: Callable[..., Any],
     name: str,
@@ -293,9 +304,14 @@ def _film(name: str, base: Path, agent: Path, env: str, settings: Settings) -> S
     return Stage(f"film {name}", f"filming {agent.name} in {env}", path.exists, run)
 
 
-def _check_kept(kept: Path, settings: Settings) -> int:
-    """The epochs that a kept agent was trained for; SettingError where these settings would have
-    the agent see the world in other units than it was trained with."""
+def _check_kept(kept: Path, settings: Settings, tuned: Settings, plan: TransferPlan) -> int:
+    """The epochs that a kept agent was trained for.
+
+    Raises:
+        SettingError: these settings would have it see the world in other units than it was trained
+            with, or with another body, or make networks of other shapes.
+        CheckpointError: it lacks what `plan.carry` takes over.
+    """
     payload = checkpoint.load(kept)
     try:
         theirs, epochs = payload["settings"], int(payload["counters"]["epoch"])
@@ -307,11 +323,20 @@ def _check_kept(kept: Path, settings: Settings) -> int:
             f"{kept} was trained in another environment than {settings.env.name}; "
             "--from names the one that it was trained in"
         )
+    robots = [env.get("robot") for env in (theirs["env"], ours["env"])]
+    if robots[0] != robots[1]:
+        raise SettingError(
+            f"{kept} was trained with {robots[0]}, {settings.env.name} is of {robots[1]}: an agent "
+            "moves between hallways, not between robots"
+        )
     different = []
     for section, names in {
         "env": ("action_repeat", "camera", "max_depth", "progress_reward", "cost_key"),
-        "agent": ("feedback", "gamma", "gamma_cost", "reward_scale", "cost_scale"),
-    }.items():
+        "agent": (
+            "feedback", "gamma", "gamma_cost", "reward_scale", "cost_scale", "cnn", "embedding",
+            "hidden", "mlp", "activation", "layer_norm", "encoders",
+        ),
+    }.items():  # fmt: skip
         for name in names:
             there, here = theirs[section].get(name), ours[section].get(name)
             if there != here:
@@ -321,7 +346,19 @@ def _check_kept(kept: Path, settings: Settings) -> int:
             f"{kept} was trained with another {', '.join(different)}; "
             f"--config {kept}/config.json takes its settings"
         )
+    if plan.carry == "replay" and payload.get("replay") is None:
+        raise CheckpointError(
+            f"{kept} holds no replay to carry over; it is kept with train.checkpoint_replay"
+        )
+    if "shapes" in payload:  # what is carried over is carried over once, and thrown away
+        begun = Agent(shapes_of_checkpoint(payload), tuned.agent)
+        begun.load_state_dict(payload["agent"], plan.carry)
     return epochs
+
+
+def _check_reference(reference: Path) -> None:
+    if not (reference / PLAN).exists():
+        raise SettingError(f"{reference} is not a transfer directory: it has no {PLAN}")
 
 
 def _take_kept(kept: Path, pretrain: Path) -> None:
@@ -339,8 +376,6 @@ def _take_kept(kept: Path, pretrain: Path) -> None:
 
 def _copy_reference(out: Path, reference: Path, plan: TransferPlan) -> None:
     """Show the kept from-scratch runs of another transfer where this one has none of its own."""
-    if not (reference / PLAN).exists():
-        raise SettingError(f"{reference} is not a transfer directory: it has no {PLAN}")
     for source in sorted(reference.glob("seed-*")):
         for env in plan.to:
             name = directory_name(f"scratch-{env}")
@@ -374,12 +409,13 @@ def _write_plan(out: Path, plan: TransferPlan, settings: Settings, command: str 
         # A plan of an older version lacks what has been added since, at its default.
         before = settings_io.to_dict(TransferPlan()) | dict(settings_io.read_file(path))
         before["settings"] = settings_io.with_defaults(Settings, before.get("settings"))
-        # More seeds, more hallways or longer films of the same experiment are welcome.
+        # More seeds, more hallways, more runs to compare with of the same experiment are welcome.
         for name in ("seeds", "to", "ablations"):  # what is there already stays part of it
             kept = before.get(name) or []
             document[name] = [*kept, *(x for x in document[name] if x not in kept)]
         free = (
             "command", "seeds", "to", "ablations", "scratch", "films", "episode_steps",
+            "reference", "settings.train.precision",
             *(f"settings.{name}" for name in HOW_IT_IS_CARRIED_OUT),
         )  # fmt: skip
         places = [settings_for(name, settings.env) for name in plan.places]

@@ -22,6 +22,8 @@ from safetransfer.errors import SettingError
 from safetransfer.replay import fixed_point
 from safetransfer.replay.chunk import Chunk
 
+_TRIES = 100  # rounds of drawing, in each of which one of two starts is expected to be good
+
 # What a slot is: nothing yet, a state in which an action was taken, the last state of an episode
 # that was cut off, that of one that terminated.
 _EMPTY, _TRANSITION, _FINAL, _TERMINAL = 0, 1, 2, 3
@@ -150,7 +152,11 @@ class SequenceReplay:
         if not (usable >= self.stride).any():
             raise SettingError("the replay holds too little; raise train.learning_starts")
         share = self._shares(usable)
+        tries = 0
         while len(starts) < batch_size:
+            tries += 1
+            if tries > _TRIES:
+                return self._batch(*self._of_all_starts(usable, batch_size, rng), pinned)
             need = batch_size - len(starts)
             if share is None:
                 env = rng.integers(self.num_envs, size=2 * need)
@@ -162,11 +168,34 @@ class SequenceReplay:
             good = (start >= oldest) & (self.kind[env, start % self.size] == _TRANSITION)
             envs = np.concatenate([envs, env[good][:need]])
             starts = np.concatenate([starts, start[good][:need]])
-        slots = (starts + np.arange(self.horizon + 1)[:, None]) % self.size  # (T + 1, B)
-        return self._batch(envs, slots, pinned)
+        return self._batch(envs, starts, pinned)
 
-    def _batch(self, envs: np.ndarray, slots: np.ndarray, pinned: bool) -> Batch:
-        """The sequences in slots (T + 1, B) of rings envs (B,)."""
+    def _of_all_starts(
+        self, usable: np.ndarray, batch_size: int, rng: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Rings and starts (B,) as `sample` draws them, from a list of all. It is slow, and sure to
+        end where nearly all of the grid are last states, as of episodes as long as a stride."""
+        oldest = self.head - np.minimum(self.head, self.size)
+        envs, starts = [], []
+        for env in np.flatnonzero(usable >= self.stride):
+            first = -(-oldest[env] // self.stride) * self.stride
+            start = np.arange(first, oldest[env] + usable[env] + 1, self.stride)
+            start = start[self.kind[env, start % self.size] == _TRANSITION]
+            envs.append(np.full(len(start), env))
+            starts.append(start)
+        all_envs, all_starts = np.concatenate(envs), np.concatenate(starts)
+        if not len(all_starts):
+            raise SettingError(
+                f"no sequence of the replay can begin at a stored hidden state: of those, one to "
+                f"train.replay_stride {self.stride} decisions, all are ends of episodes; another "
+                "train.replay_stride, such as 1, has more"
+            )
+        chosen = rng.integers(len(all_starts), size=batch_size)
+        return all_envs[chosen], all_starts[chosen]
+
+    def _batch(self, envs: np.ndarray, starts: np.ndarray, pinned: bool) -> Batch:
+        """The sequences of rings envs (B,) that begin at starts (B,)."""
+        slots = (starts + np.arange(self.horizon + 1)[:, None]) % self.size  # (T + 1, B)
 
         def tensor(array: np.ndarray) -> torch.Tensor:
             own = torch.from_numpy(array)

@@ -7,6 +7,7 @@ change meanwhile. The batches are the same ones in the same order as without.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
@@ -28,7 +29,7 @@ def batches(
         for _ in range(count):
             yield replay.sample(size, rng).to(device)
         return
-    upload = _Upload(device)
+    upload = _upload(device)
     for batch, arrived in one_ahead(lambda: upload(replay.sample(size, rng, pinned=True)), count):
         yield upload.received(batch, arrived)
 
@@ -69,3 +70,8 @@ class _Upload:
         for tensor in batch.tensors():
             tensor.record_stream(using)  # its memory is not given away before `using` is through
         return batch
+
+
+@functools.cache  # PyTorch keeps memory apart for each stream
+def _upload(device: torch.device) -> _Upload:
+    return _Upload(device)

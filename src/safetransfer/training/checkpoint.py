@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import os
 import pickle
+import sys
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -64,7 +65,10 @@ def load(path: str | os.PathLike[str]) -> dict[str, Any]:
     path = locate(path)
     _check_archive(path)
     try:
-        document = torch.load(path, map_location="cpu", weights_only=True)
+        # Pages of the file, which the system can take back, and not a second copy of the replay:
+        # what could be saved beside one must be possible to load. Windows would not let go of it.
+        mapped = sys.platform != "win32"
+        document = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except pickle.UnpicklingError as error:
         raise CheckpointError(
             f"{path} is refused: it contains objects other than data, and loading them could run "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Iterator
 
 import torch
@@ -20,6 +21,11 @@ def choose_actor_device(name: str, learner: torch.device) -> torch.device:
     return learner if name == "auto" else choose_device(name, "train.actor_device")
 
 
+@functools.cache  # PyTorch keeps memory apart for each stream
+def _stream_ahead(device: torch.device) -> torch.cuda.Stream:
+    return torch.cuda.Stream(device, priority=-1)
+
+
 @contextlib.contextmanager
 def acting_stream(actor: Actor) -> Iterator[None]:
     """On a GPU, act ahead of the updates that the learner has queued; elsewhere, nothing."""
@@ -27,7 +33,7 @@ def acting_stream(actor: Actor) -> Iterator[None]:
     if device.type != "cuda":
         yield
         return
-    stream = torch.cuda.Stream(device, priority=-1)
+    stream = _stream_ahead(device)
     stream.wait_stream(torch.cuda.default_stream(device))  # there the weights were copied
     with torch.cuda.stream(stream):
         yield

@@ -106,8 +106,8 @@ def _keep_agent(
         agent = {name: state[name] for name in (_KEPT_TO_ACT if to_act else _KEPT)}
         if to_act:
             agent["networks"] = policy_weights(agent["networks"])
-        elif state.get("averaged"):
-            agent["averaged"] = state["averaged"]
+        else:  # what not every agent has
+            agent |= {name: state[name] for name in ("averaged", "core_target") if state.get(name)}
         kept = {name: payload[name] for name in ("settings", "shapes", "counters")}
     except KeyError as error:
         raise CheckpointError(f"{run_dir} is not a training run: it has no {error}") from error

@@ -124,6 +124,12 @@ class Learner:
                 f"train.learning_starts {t.learning_starts} is too few for one sequence of "
                 f"agent.horizon {a.horizon} in each of {t.num_envs} hallways: {least} or more"
             )
+        if t.replay_stride > a.horizon:
+            raise SettingError(
+                f"train.replay_stride {t.replay_stride} is more than agent.horizon {a.horizon}: "
+                "sequences begin at stored hidden states, and what lies between them would never "
+                "be learned from"
+            )
         check_memory(
             shapes, t.replay_size, a.hidden, t.replay_stride, t.replay_compact, memory_gib()
         )

@@ -49,6 +49,7 @@ class RunLog:
         self.rows.append(plain)
         self._file.write(_line(plain))
         self._file.flush()
+        os.fsync(self._file.fileno())  # a checkpoint must not outlive the row that was before it
         if self._board is not None:
             for key, value in plain.items():
                 if isinstance(value, (int, float)) and key != "epoch":

@@ -18,7 +18,8 @@ import torch
 
 from safetransfer.agent.parts import Helper
 from safetransfer.replay import Chunk
-from safetransfer.training.build import make_env, shapes_of
+from safetransfer.training.build import choose_device, make_env, shapes_of
+from safetransfer.training.cluster.ledger import Account, Ledger
 from safetransfer.training.collector import Collector
 from safetransfer.training.devices import acting_stream, choose_actor_device
 from safetransfer.training.interrupts import Interrupts
@@ -80,14 +81,35 @@ class Run(Learner):
     ):
         t = settings.train
         saved = open_directory(run_dir, settings)
+        # What a cluster that this run was on accounts for, should it go on there.
+        self._cluster: dict[str, Any] | None = None
+        self._at_load = Account()
+        acting = choose_actor_device(t.actor_device, choose_device(t.device))
         self.env = make_env(settings.env, t.num_envs, threads=max(1, t.threads - 1))
+        try:
+            self._build(settings, run_dir, command, init, carry, saved, acting)
+        except BaseException:
+            self.env.close()
+            raise
+
+    def _build(
+        self,
+        settings: Settings,
+        run_dir: Path,
+        command: str | None,
+        init: str | Path | None,
+        carry: str,
+        saved: Mapping[str, Any] | None,
+        acting: torch.device,
+    ) -> None:
+        t = settings.train
         super().__init__(
             settings, run_dir, shapes_of(self.env), self.env.mocap, command, init, carry, saved
         )
         self.overlapped = t.threads > 1
         # The collector acts with a copy that the updates do not touch meanwhile.
         self.actor = copy.deepcopy(self.agent.actor).requires_grad_(False)
-        self.actor.to(choose_actor_device(t.actor_device, self.agent.device))
+        self.actor.to(acting)
         self.begins_anew = False  # goes on with new episodes: the open ones could not be kept
         self._sync_actor()
         self.collector = Collector(
@@ -102,10 +124,22 @@ class Run(Learner):
             self.load(saved)
 
     def state_dict(self) -> dict[str, Any]:
-        return super().state_dict() | {"collector": self.collector.state_dict()}
+        state = super().state_dict() | {"collector": self.collector.state_dict()}
+        if self._cluster is not None:
+            state["cluster"] = self._cluster | {"ledger": self._ledger()}
+        return state
+
+    def _ledger(self) -> dict[str, Any]:
+        """A cluster's ledger, with what was taken in here since."""
+        assert self._cluster is not None
+        ledger = Ledger()
+        ledger.load_state_dict(self._cluster["ledger"])
+        ledger.before += Account.of_counters(self.counters) - self._at_load
+        return ledger.state_dict()
 
     def load(self, saved: Mapping[str, Any]) -> None:
         super().load(saved)
+        self._cluster, self._at_load = saved.get("cluster"), Account.of_counters(self.counters)
         collector = part(saved, "collector", self.path)
         if collector is not None:  # the run's actors on a cluster keep none
             self.collector.load_state_dict(collector)

@@ -65,11 +65,35 @@ def _cpu_model() -> str:
 
 
 def memory_gib() -> float | None:
-    """Memory of the machine in GiB; None where the system does not say."""
+    """Memory of the machine in GiB, or of the container that this is in, where that may have less;
+    None where the system does not say."""
     try:
-        return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1)
+        there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, OSError, ValueError):
         return None
+    return round(min(there, *_container_limits(), there) / 2**30, 1)
+
+
+def _container_limits(root: Path = Path("/sys/fs/cgroup"), own: str | None = None) -> list[int]:
+    """Bytes that this process's control group (Linux, version 2) and those around it may have.
+
+    `own`: the group's path below `root`; None asks the system.
+    """
+    limits = []
+    try:
+        if own is None:
+            lines = Path("/proc/self/cgroup").read_text().splitlines()
+            own = next(line[3:] for line in lines if line.startswith("0::"))
+        group = root / own.lstrip("/")
+        for place in (group, *group.parents):
+            limit = place / "memory.max"
+            if limit.is_file() and (text := limit.read_text().strip()) != "max":
+                limits.append(int(text))
+            if place == root:
+                break
+    except (OSError, ValueError, StopIteration):
+        pass
+    return limits
 
 
 def _accelerator() -> str | None:

@@ -54,7 +54,8 @@ class Meter:
         overlapped = learner.overlapped
         total = max(self.seconds["iterations"], 1e-9)
         # Of the threads that collect and help, of which there are more with more parts.
-        available = total * max(1, learner.agent.batch_parts - 1)
+        parts = min(learner.agent.batch_parts, learner.settings.agent.batch_size)
+        available = total * max(1, parts - 1)
         busy = self.seconds["collect"] + self.seconds["help"]
         return {
             "epoch": c["epoch"],

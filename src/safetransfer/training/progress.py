@@ -45,6 +45,10 @@ class Progress:
         self._task = self._bar.add_task(title, total=total_epochs, clock="")
         self._live: Live | None = None
 
+    def go_on_from(self, epoch: int) -> None:
+        """Say that `epoch` epochs were done before this process began."""
+        self.start_epoch = self._epoch = epoch
+
     def __enter__(self) -> Progress:
         self._started = self._updated = time.monotonic()
         if self.console.is_terminal:

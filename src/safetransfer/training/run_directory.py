@@ -19,7 +19,10 @@ _OF_THE_SHELL = re.compile(r"^\.|\.(log|out|err|txt)$")
 
 # How long to train (the learning rates then fall towards the new end) and how to go about it may
 # change; what is trained may not.
-_MAY_CHANGE = ("train.epochs", "agent.act_by", "agent.act_noise", *HOW_IT_IS_CARRIED_OUT)
+# A run may also move from a GPU to a CPU, which does not have every precision.
+_MAY_CHANGE = (
+    "train.epochs", "train.precision", "agent.act_by", "agent.act_noise", *HOW_IT_IS_CARRIED_OUT,
+)  # fmt: skip
 
 
 def open_directory(run_dir: Path, settings: Settings) -> dict[str, Any] | None:
@@ -30,10 +33,11 @@ def open_directory(run_dir: Path, settings: Settings) -> dict[str, Any] | None:
     """
     now = settings_io.to_dict(settings)
     config, path = run_dir / CONFIG, run_dir / checkpoint.FILE_NAME
-    if config.exists() and path.exists():
-        before = settings_io.with_defaults(
-            Settings, settings_io.read_file(config).get("settings", {})
-        )
+    saved = checkpoint.load(path) if path.exists() else None
+    if saved is not None:
+        # They are the checkpoint's own where config.json has been lost.
+        document = settings_io.read_file(config) if config.exists() else saved
+        before = settings_io.with_defaults(Settings, document.get("settings", {}))
         for name in settings.env.indifferent:
             now["env"][name] = before.get("env", {}).get(name)
         different = [
@@ -46,7 +50,7 @@ def open_directory(run_dir: Path, settings: Settings) -> dict[str, Any] | None:
                 f"{run_dir} holds a run with other settings: {'; '.join(different)}. "
                 "Give the run's own settings to go on with it, or another directory"
             )
-    return checkpoint.load(path) if path.exists() else None
+    return saved
 
 
 def require_own_directory(run_dir: Path) -> None:

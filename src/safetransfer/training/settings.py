@@ -23,8 +23,8 @@ def _f(default: Any, help: str) -> Any:
 # others, and runs that differ in nothing else are seeds of one thing.
 HOW_IT_IS_CARRIED_OUT = (
     "train.threads", "train.batch_parts", "train.device", "train.actor_device",
-    "train.actor_backlog", "train.checkpoint_minutes", "train.checkpoint_replay",
-    "train.tensorboard",
+    "train.actor_backlog", "train.actor_chunk", "train.cuda_graphs", "train.checkpoint_minutes",
+    "train.checkpoint_replay", "train.tensorboard",
 )  # fmt: skip
 LARGEST_SEED = 2**63 - 1
 

@@ -134,7 +134,9 @@ class Line:
             reply: Reply = ray.get(
                 self._learner.receive.remote(word, parcel), timeout=ANSWER_WITHIN
             )
-        except (ray.exceptions.RayActorError, ray.exceptions.GetTimeoutError) as error:
+        except ray.exceptions.RayTaskError:  # an error of the learner's own
+            raise
+        except ray.exceptions.RayError as error:
             raise ConnectionError("the learner is away") from error
         return reply
 

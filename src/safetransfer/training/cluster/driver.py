@@ -6,6 +6,7 @@ learner of it, keeps what actors last said in ``ledger.json``, and shows progres
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -27,7 +28,9 @@ from safetransfer.training.progress import Progress
 from safetransfer.training.settings import Settings
 
 POLL = 0.25  # seconds between looks at everything
-LEARNER_BACK_WITHIN = 300.0  # seconds that a learner may take to start again
+LEARNER_BACK_WITHIN = 300.0  # seconds that a learner may take to start, or to start again
+SAY_SO_AFTER = 60.0  # seconds of a learner's start after which people are told of it
+SAVED_WITHIN = 60.0  # seconds for a learner to write its checkpoint where the driver gives up
 VAIN_LIVES = 5  # learners that may die one after the other without a further update kept
 SETTLE = 5.0  # seconds until every actor has heard of a learner that began again
 DRAIN_WITHIN = 60.0  # seconds for what actors still have, when a run ends
@@ -68,6 +71,10 @@ class Driver:
                 while not self._latest["learned"] and not interrupts.asked:
                     self._watch(self.pool)
                 row = self._leave(self.pool)
+            except Exception:
+                self.pool.end()  # what they would still send, nobody would learn from
+                self._save()
+                raise
             finally:
                 self.pool.end()
             if interrupts.asked and not self._latest["learned"]:
@@ -77,16 +84,29 @@ class Driver:
     # ---------------------------------------------------------------- beginning
 
     def _await_learner(self, interrupts: Interrupts) -> None:
+        """Wait until the learner is built. One that dies over it is built again and again by Ray,
+        which does not tell: a call to it only takes long."""
+        began, said = time.monotonic(), False
         while not self._latest:
             self._look_after_learner()
             if interrupts.asked:
                 raise KeyboardInterrupt
+            waited = time.monotonic() - began
+            if waited > SAY_SO_AFTER and not said:
+                said = True
+                self.progress.message(f"the learner is still being built, after {waited:.0f} s")
+            if waited > LEARNER_BACK_WITHIN and not self._latest:
+                raise TrainingError(
+                    f"the learner did not begin within {LEARNER_BACK_WITHIN:.0f} s. It may die "
+                    "each time that it is built, for want of memory for instance: Ray's logs, "
+                    "/tmp/ray/session_latest/logs on its node, say more"
+                )
 
     def _begin(self, where: str) -> None:
         latest, n = self._latest, self.spec["num_actors"]
         self._earlier = self._read_earlier()
         t = self.settings.train
-        self.progress.start_epoch = latest["epoch"]
+        self.progress.go_on_from(latest["epoch"])
         goes_on = f"goes on from epoch {latest['epoch']}" if latest["resumed"] else "begins"
         self.events(
             "run_started",
@@ -155,8 +175,10 @@ class Driver:
             try:
                 self._hear(ray.get(call))
                 return
-            except ray.exceptions.RayActorError as error:
-                if error.actor_init_failed:  # Ray does not try that again
+            except ray.exceptions.RayTaskError:  # an error of its own, and not its death
+                raise
+            except ray.exceptions.RayError as error:
+                if getattr(error, "actor_init_failed", False):  # Ray does not try that again
                     raise TrainingError(f"the learner could not begin: {error}") from error
                 if self._away_since is None and self._latest:
                     self._away_since = time.monotonic()
@@ -173,6 +195,7 @@ class Driver:
 
     def _hear(self, status: dict[str, Any]) -> None:
         if status["failure"]:
+            self._latest = self._latest | {"failure": status["failure"]}
             raise TrainingError(status["failure"])
         before, self._latest = self._latest, status
         if before and status["life"] != self._life:
@@ -240,6 +263,18 @@ class Driver:
         whole, text = self.ledger.audit(self._latest["counters"], backlogs)
         self.events("accounts" if whole else "accounts_differ", text)
         return self.rows[-1] if self.rows else self._last_row()
+
+    def _save(self) -> None:
+        """Where the driver cannot go on, have a learner that can write its checkpoint."""
+        if self._latest.get("failure") or self._latest["left"]:
+            return
+        self._on_row = None
+        with contextlib.suppress(Exception):  # what the driver stopped for is what is told
+            self.learner.leave.remote()
+            end = time.monotonic() + SAVED_WITHIN
+            while time.monotonic() < end and not self._latest["left"]:
+                self._look_after_learner()
+                time.sleep(0.05)
 
     def _drain(self, pool: Pool, settle: float) -> None:
         """`settle`: seconds before actors' words are believed, after the learner began again."""

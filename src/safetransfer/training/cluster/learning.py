@@ -85,6 +85,7 @@ class ClusterLearner(Learner):
         self._covered: dict[str, int] = {}
         if saved is not None:
             self.load(saved)
+        self.learned = self.finished
 
     # ---------------------------------------------------------------- checkpoint
 
@@ -101,8 +102,7 @@ class ClusterLearner(Learner):
         super().load(saved)
         cluster = saved.get("cluster")
         if cluster is None:  # begun on one machine
-            c = self.counters
-            self.ledger.before = Account(c["env_steps"], c["decisions"], c["cost_total"])
+            self.ledger.before = Account.of_counters(self.counters)
         else:
             self.ledger.load_state_dict(cluster["ledger"])
             self._covered = {n: e.next_chunk for n, e in self.ledger.entries.items()}
@@ -224,7 +224,6 @@ class ClusterLearner(Learner):
         last_saved = time.monotonic()
         with RunLog(self.run_dir, resume_epoch=resumed, tensorboard=t.tensorboard) as log:
             self._publish_parameters()
-            self.learned = self.finished
             # What has been received counts as delivered: its sender may be gone.
             while not self._leaving or self._mailbox:
                 done = self._turn(log)

@@ -29,6 +29,11 @@ class Account:
     def of(cls, chunk: Chunk) -> Account:
         return cls(chunk.env_steps, chunk.decisions, float(chunk.cost.sum()))
 
+    @classmethod
+    def of_counters(cls, counters: Mapping[str, Any]) -> Account:
+        """Of all that a learner took in."""
+        return cls(counters["env_steps"], counters["decisions"], counters["cost_total"])
+
     def __add__(self, other: Account) -> Account:
         return Account(
             self.steps + other.steps, self.decisions + other.decisions, self.cost + other.cost

@@ -101,8 +101,10 @@ class Pool:
             if not m.started or time.monotonic() - m.heard > UNREACHABLE:
                 self._lose(m, f"cannot be reached ({_first_line(error)})")
             return
-        except ray.exceptions.RayActorError:
-            self._lose(m, "died with its node" if self._without_node(m) else "died")
+        except ray.exceptions.RayTaskError:  # an error of its own, and not its death
+            raise
+        except ray.exceptions.RayError as error:  # also of Ray's monitor, which ends what fills up
+            self._lose(m, "died with its node" if self._without_node(m) else _death(error))
             return
         m.heard = time.monotonic()
         if m.pid is None:
@@ -190,6 +192,14 @@ class Pool:
             name = actor_name(entry.slot, entry.incarnation)
             self.words.setdefault(name, entry.collected)
             self.ended.append(name)
+
+
+def _death(error: ray.exceptions.RayError) -> str:
+    if getattr(error, "actor_init_failed", False):  # of a traceback, the last line says it
+        return f"could not be built ({str(error).strip().splitlines()[-1].strip()})"
+    if isinstance(error, ray.exceptions.RayActorError):
+        return "died"
+    return f"died ({_first_line(error)})"
 
 
 def _first_line(error: BaseException) -> str:
