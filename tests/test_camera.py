@@ -93,7 +93,7 @@ def test_depth_is_mujocos_for_random_scenes(kind):
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "planes"])
 def test_depth_is_mujocos_from_within(kind):
-    """A camera inside a primitive sees its far side."""
+    """A camera inside a primitive sees its far side, and all of it in every picture."""
     wrong = total = 0
     for seed in range(8):
         rng = np.random.default_rng(100 + seed)
@@ -110,6 +110,21 @@ def test_depth_is_mujocos_from_within(kind):
         bad, pixels = compare(scene, 0, Camera(40, 40, 100.0), poses)
         wrong, total = wrong + bad, total + pixels
     assert wrong <= total / 1000
+
+
+@pytest.mark.parametrize("kind", ["cylinders", "capsules"])
+@pytest.mark.parametrize("side", [1.0, -1.0])
+def test_a_camera_in_a_rod_between_its_ends_misses_none_of_it(kind, side):
+    """Both ends are in front, and it is in neither: it is 0.49 m from the axis, within 0.5."""
+    scene = Scene(1, **{kind: 1})
+    name = kind[:-1]
+    getattr(scene, f"{name}_a")[0, 0] = (0.1, 0.5 * side, 0.0)
+    getattr(scene, f"{name}_b")[0, 0] = (2.0, -0.5 * side, 0.0)
+    getattr(scene, f"{name}_radius")[0, 0] = 0.5
+    eye = np.zeros(3)
+    pose = (eye, look_at(eye, (1.0, 0.0, 0.0)))
+    wrong, pixels = compare(scene, 0, Camera(64, 36, 100.0), [pose])
+    assert wrong <= pixels / 200
 
 
 @pytest.mark.parametrize("kind", ["cylinders", "capsules"])

@@ -346,6 +346,12 @@ def test_an_interrupt_says_how_to_go_on(capsys, monkeypatch):
     assert "same command goes on" in capsys.readouterr().err
 
 
+def test_a_reader_that_has_seen_enough_is_no_error():
+    command = f"{sys.executable} -m safetransfer --help | true; echo ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True)
+    assert (done.stdout.strip(), done.stderr) == ("0", "")
+
+
 def test_a_path_that_cannot_be_written_is_named(capsys, tmp_path):
     (tmp_path / "file").write_text("")
     message = refused(capsys, "train", "--preset", "smoke", "--run", str(tmp_path / "file" / "run"))

@@ -218,6 +218,22 @@ def test_tables_for_papers_hold_the_same_figures(runs, tmp_path):
                 assert line.count("&") == columns
 
 
+def test_what_else_is_in_the_folder_stays(runs, tmp_path):
+    out = tmp_path / "out"
+    write_comparison([runs / "a", runs / "c"], out)
+    drawn = set((out / "curves").glob("*.svg"))
+    mine = out / "curves" / "mine.csv"
+    mine.write_text("x")
+    gone = out / "curves" / "an-earlier-one.svg"
+    listed = out / "curves" / ".drawn"
+    gone.write_text("x")
+    listed.write_text(listed.read_text() + "an-earlier-one.svg\n../../runs/a/config.json\n")
+    write_comparison([runs / "a", runs / "c"], out)
+    assert mine.read_text() == "x" and not gone.exists()
+    assert set((out / "curves").glob("*.svg")) == drawn
+    assert (runs / "a" / "config.json").exists()
+
+
 def test_a_curve_and_its_numbers_agree(runs, tmp_path):
     out = tmp_path / "out"
     write_comparison([runs], out)

@@ -539,6 +539,13 @@ def test_bad_actions_are_refused_and_large_ones_clipped():
         ({"start_anywhere": 2.0}, "between 0 and 1"),
         ({"anywhere_heading": 4.0}, "between 0 and pi"),
         ({"fallen_steps": -1}, "fallen_steps must be at least 0"),
+        ({"start_y": 1.9}, r"start_y must be at most 1\.83 for Point"),
+        ({"start_anywhere": 1.0, "length": 0.8}, "start_anywhere needs a hallway longer than 1 m"),
+        (
+            {"robot": "Doggo", "width": 1.2, "start_y": 0.0, "start_anywhere": 1.0},
+            r"wider than 1\.30 m for Doggo",
+        ),
+        ({"progress_reward": float("nan")}, "progress_reward must be finite"),
         ({"walls": 60}, "too close together"),
         ({"obstacles": "Poles", "poles": 500}, "do not fit"),
         ({"mocpa": "x"}, "Did you mean 'mocap'"),
@@ -547,3 +554,11 @@ def test_bad_actions_are_refused_and_large_ones_clipped():
 def test_bad_settings_say_what_is_right(settings, message):
     with pytest.raises((SettingError, UnknownNameError), match=message):
         HallwayVectorEnv(HallwaySettings.from_kwargs(**settings))
+
+
+@pytest.mark.parametrize(
+    ("robot", "repeat", "rate"), [("Point", 1, 50), ("Point", 4, 12.5), ("Doggo", 25, 0.4)]
+)
+def test_films_keep_the_hallway_s_time(robot, repeat, rate):
+    env = HallwayVectorEnv(HallwaySettings(robot=robot, action_repeat=repeat, obstacles="Empty"))
+    assert env.metadata["render_fps"] == pytest.approx(rate)

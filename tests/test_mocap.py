@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import hashlib
 import threading
@@ -13,6 +14,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 
+from safetransfer.envs.hallway import HallwayVectorEnv
 from safetransfer.envs.mocap import load_clips
 from safetransfer.envs.mocap.amc import read_amc
 from safetransfer.envs.mocap.asf import read_asf
@@ -23,6 +25,7 @@ from safetransfer.envs.mocap.download import DEFAULT_TRIALS, download
 from safetransfer.envs.mocap.folder import find_clips
 from safetransfer.envs.mocap.rotations import about, align_signs, slerp
 from safetransfer.envs.mocap.skeleton import BONES, PARENTS, RADII, Body, Motion, Skeleton
+from safetransfer.envs.settings import HallwaySettings
 from safetransfer.errors import ClipError, SettingError
 
 METRE = 0.0254 / 0.45  # of the CMU files' length unit
@@ -461,9 +464,32 @@ def test_skeletons_are_found_by_index_name_subject_and_neighbour(people: Path) -
     found = {c.path.name: c for c in find_clips(people).clips}
     assert found["07_01.amc"].asf == people / "other.asf" and found["07_01.amc"].fps == 60.0
     assert found["7_02.amc"].fps == 120.0 and "free.amc" not in found
+    # One beside a clip comes before one of the same name elsewhere.
+    (people / "deep" / "07.asf").write_text((people / "07.asf").read_text())
+    found = {c.path.name: c for c in find_clips(people).clips}
+    assert found["7_02.amc"].asf == people / "deep" / "07.asf"
+    assert found["07_01.amc"].asf == people / "other.asf"
     (people / "index.csv").write_text("file,fps,asf\n07_01.amc,often,other.asf\n")
     with pytest.raises(ClipError, match=r"index\.csv:2"):
         find_clips(people)
+
+
+def test_what_other_systems_leave_in_files_and_folders(people: Path) -> None:
+    whole = load_clips(people, 0.02)
+    (people / "._07_01.amc").write_bytes(b"\x00\x05\x16\x07Mac OS X")
+    for name in ("07_01.amc", "07.asf"):
+        path = people / name
+        path.write_bytes(codecs.BOM_UTF8 + path.read_bytes())
+    (people / "index.csv").write_text("file,fps\n07_01.amc,120\n", encoding="utf-8-sig")
+    assert load_clips(people, 0.02).names == whole.names
+
+
+def test_clips_that_changed_are_read_again_by_a_new_environment(people: Path) -> None:
+    settings = HallwaySettings(obstacles="Humanoids", people=1, mocap=str(people))
+    first = HallwayVectorEnv(settings)
+    (people / "07_02.amc").write_text((people / "07_01.amc").read_text())
+    second = HallwayVectorEnv(settings)
+    assert second.mocap["clips"] == first.mocap["clips"] + 1
 
 
 # --- download -----------------------------------------------------------------------------------
@@ -598,6 +624,10 @@ def test_what_is_not_the_known_file_is_refused(
     with pytest.raises(ClipError, match="SHA-256 differs"):
         fetch(database, tmp_path / "else", verify=True)
     assert not (tmp_path / "else" / "07" / "07_01.amc").exists()
+    # Nor is one that was taken as it was once, when it is to be verified again.
+    fetch(database, tmp_path / "else", verify=False)
+    with pytest.raises(ClipError, match="SHA-256 differs"):
+        fetch(database, tmp_path / "else", verify=True)
 
 
 def test_download_errors_are_clear(database: tuple[str, type[_Database]], tmp_path: Path) -> None:

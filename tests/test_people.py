@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from safetransfer.envs.mocap import ClipLibrary, load_clips
+from safetransfer.envs.mocap.clips import load_clip
 from safetransfer.envs.mocap.skeleton import BONES
 from safetransfer.envs.people import MARGIN, Crowd
 from safetransfer.errors import SettingError
@@ -180,3 +181,19 @@ def test_coarse_control_steps(tmp_path: Path) -> None:
         last = check.capsule_b.copy()
     with pytest.raises(SettingError, match=r"0\.1 s, not 0\.02 s"):
         Crowd(1, PEOPLE, library=library, control_dt=0.02)
+
+
+def test_a_state_of_other_clips_is_refused(builtin: ClipLibrary) -> None:
+    """Or people would move by frames that are not there: kernels do not look."""
+    crowd = crowd_of(builtin, [1, 2])
+    state = crowd.get_state()
+    fewer = load_clip(None, builtin.names[0], 0.02)
+    other = Crowd(2, PEOPLE, library=fewer)
+    with pytest.raises(SettingError, match="other clips"):
+        other.set_state(state)
+    older = {name: array for name, array in state.items() if name != "clips"}
+    with pytest.raises(SettingError, match="other clips"):
+        other.set_state(older)
+    crowd.step()
+    crowd.set_state(older)
+    assert np.array_equal(crowd.get_state()["frame"], state["frame"])

@@ -172,6 +172,19 @@ def test_the_headline_where_learning_there_cost_nothing(transfer):
     assert "a total cost of 50.0 against 0 from scratch" in text
 
 
+def test_the_headline_where_neither_cost_anything_and_where_both_cost_as_much(transfer):
+    for stage, total in (("scratch", 0.0), ("finetune", 0.0)):
+        shutil.rmtree(transfer / "seed-0" / f"{stage}-PointPoles")
+        write_run(transfer / "seed-0" / f"{stage}-PointPoles", 4, total)
+    text = _read(transfer).text
+    assert "cost nothing, and learning there nothing either" in text
+    assert "After the 4,000 steps" in text
+    for stage, total in (("scratch", 50.0), ("finetune", 49.0)):
+        shutil.rmtree(transfer / "seed-0" / f"{stage}-PointPoles")
+        write_run(transfer / "seed-0" / f"{stage}-PointPoles", 4, total)
+    assert "cost about as much as learning there" in _read(transfer).text
+
+
 def test_the_markdown_table_says_what_the_page_does(transfer, capsys):
     assert main(["report", str(transfer), "--markdown"]) == 0
     out = capsys.readouterr().out
@@ -358,6 +371,13 @@ def test_regret_until_learning_there_is_as_good(transfer):
     assert regret(read_transfer(transfer), "PointPoles").scratch_until_good == 700
     log.write_text(json.dumps(rows[0]) + "\n")
     assert regret(read_transfer(transfer), "PointPoles").scratch_until_good is None
+    # Where returns are negative: -150 is as good as -150.
+    tuned = transfer / "seed-0" / "finetune-PointPoles" / "log.jsonl"
+    for path in (log, tuned):
+        found = [json.loads(line) for line in path.read_text().splitlines()]
+        same = {"return": -150.0, "cost": 4.0}
+        path.write_text("".join(json.dumps(row | same) + "\n" for row in found))
+    assert regret(read_transfer(transfer), "PointPoles").scratch_until_good == 100
 
 
 def test_ablations_stand_beside_the_agent_as_it_is(transfer):
@@ -398,6 +418,12 @@ def test_a_chart_puts_points_where_its_axes_say():
     (_, y0), (_, y10) = (_numbers(point) for point in paths[0].split(" L"))
     assert y0 == pytest.approx(labels["0"] - 4, abs=0.11)  # labels hang 4 below their line
     assert y10 == pytest.approx(labels["10"] - 4, abs=0.11)
+
+
+def test_a_constant_of_any_size_has_ticks():
+    for value in (0.0, -3.0, 1e17, 1e100):
+        ticks = linear_ticks(value, value)
+        assert ticks[0] <= value <= ticks[-1] and ticks[0] < ticks[-1]
 
 
 def test_ticks_are_round_and_cover_the_range():

@@ -8,6 +8,8 @@ once. What commands share is in ``arguments``, ``settings_flags`` and ``output``
 from __future__ import annotations
 
 import argparse
+import contextlib
+import os
 import shlex
 import sys
 from collections.abc import Sequence
@@ -114,6 +116,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return command.module.run(arguments) or 0
     except SafeTransferError as error:
         return _fail(str(error))
+    except BrokenPipeError:  # whoever read has seen enough
+        with contextlib.suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except OSError as error:
         if error.errno is None:  # not of the operating system
             raise

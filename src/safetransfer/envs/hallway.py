@@ -89,6 +89,7 @@ class HallwayVectorEnv(VectorEnv):
         self.object_final_obs = object_final_obs
 
         self.robot = make_robot(settings.robot)
+        _check_room(settings, self.robot.reach)
         self.course = make_course(settings, self.robot, num_envs)
         self.model = build_model(settings, self.robot, self.course)
         self.batch = Batch(self.model, num_envs, threads)
@@ -106,7 +107,7 @@ class HallwayVectorEnv(VectorEnv):
         self.metadata = {
             **self.metadata,
             "autoreset_mode": self.autoreset_mode,
-            "render_fps": round(1 / (self.robot.control_dt * settings.action_repeat)),
+            "render_fps": _per_second(self.robot.control_dt * settings.action_repeat),
         }
         channels = 3 if settings.camera == "rgb" else 1
         picture = (settings.camera_height, settings.camera_width, channels)
@@ -414,7 +415,7 @@ class HallwayVectorEnv(VectorEnv):
             return x, rng.uniform(-settings.start_y, settings.start_y), heading
         if settings.anywhere_heading is not None:
             heading = rng.uniform(-settings.anywhere_heading, settings.anywhere_heading)
-        half = settings.width / 2 - self.robot.reach - 0.1
+        half = _room_at_sides(settings, self.robot.reach)
         for _ in range(1000):
             x, y = rng.uniform(0.0, settings.length - 1.0), rng.uniform(-half, half)
             if self.course.is_clear(i, x, y):
@@ -566,6 +567,34 @@ class HallwayEnv(gymnasium.Env):
         """A picture from behind the robot, uint8 (360, 480, 3); None without a render mode."""
         frames = self.hallway.render()
         return None if frames is None else frames[0]
+
+
+def _per_second(seconds: float) -> int | float:
+    """Exact, as films and viewers keep time by it; whole where it is."""
+    rate = 1.0 / seconds
+    return round(rate) if abs(rate - round(rate)) < 1e-6 else rate
+
+
+def _room_at_sides(settings: HallwaySettings, reach: float) -> float:
+    """How far from the middle a robot of this reach may begin anywhere, metres."""
+    return settings.width / 2 - reach - 0.1
+
+
+def _check_room(settings: HallwaySettings, reach: float) -> None:
+    """Raise SettingError where the robot would begin in a wall, or has nowhere to begin."""
+    most = settings.width / 2 - reach
+    if settings.start_y > most:
+        raise SettingError(
+            f"start_y must be at most {max(most, 0.0):.2f} for {settings.robot}, which reaches "
+            f"{reach:.2f} m around itself, in a hallway {settings.width} m wide; it is "
+            f"{settings.start_y}"
+        )
+    narrow = _room_at_sides(settings, reach) <= 0
+    if settings.start_anywhere > 0 and (narrow or settings.length <= 1.0):
+        raise SettingError(
+            f"start_anywhere needs a hallway longer than 1 m and wider than {2 * reach + 0.2:.2f} "
+            f"m for {settings.robot}; it is {settings.length} m long and {settings.width} m wide"
+        )
 
 
 def _first(batch: dict[str, np.ndarray]) -> dict[str, Any]:

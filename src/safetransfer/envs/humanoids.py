@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from typing import Any
 
 import mujoco
@@ -12,7 +11,6 @@ import numpy as np
 from safetransfer.envs.camera import Scene
 from safetransfer.envs.contacts import TOUCHES_OBSTACLES
 from safetransfer.envs.mocap import load_clips
-from safetransfer.envs.mocap.clips import ClipLibrary
 from safetransfer.envs.obstacles import PARKED, Course, take_nearest
 from safetransfer.envs.people import Crowd
 from safetransfer.envs.robots import Robot
@@ -33,11 +31,6 @@ _CLOTHES = np.array(
 )
 
 
-@functools.lru_cache(maxsize=4)
-def _library(directory: str | None, control_dt: float) -> ClipLibrary:
-    return load_clips(directory, control_dt)
-
-
 class Humanoids(Course):
     """People walking about; touching one costs once per episode."""
 
@@ -51,7 +44,7 @@ class Humanoids(Course):
         self.crowd = Crowd(
             num_envs,
             settings.people,
-            library=_library(settings.mocap, people_dt),
+            library=load_clips(settings.mocap, people_dt),
             length=settings.length,
             width=settings.width,
             control_dt=people_dt,

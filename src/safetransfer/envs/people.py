@@ -12,7 +12,9 @@ Walking is redirected: who nears a wall while heading for it has the clip's turn
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+import hashlib
+from collections.abc import Mapping, Sequence
 
 import numba
 import numpy as np
@@ -422,16 +424,43 @@ class Crowd:
         )  # fmt: skip
 
     def get_state(self) -> dict[str, np.ndarray]:
-        """Copies of everything that `step` reads and writes, by name."""
-        return {name: array.copy() for name, array in zip(_STATE, self._moving(), strict=True)}
+        """Copies of everything that `step` reads and writes, by name, and by which clips."""
+        state = {name: array.copy() for name, array in zip(_STATE, self._moving(), strict=True)}
+        return state | {"clips": self._clips_digest.copy()}
 
     def set_state(self, state: dict[str, np.ndarray]) -> None:
-        """Go on from a `get_state` of a crowd of the same size with the same clips."""
+        """Go on from a `get_state` of a crowd of the same size with the same clips.
+
+        Raises:
+            SettingError: it was of another size, or moved by other clips.
+        """
+        self._check_clips(state)
         for name, array in zip(_STATE, self._moving(), strict=True):
             if name not in state or np.shape(state[name]) != array.shape:
                 size = f"{self.num_envs} x {self.people} people"
                 raise SettingError(f"this is not the state of {size}: {name}")
             array[...] = state[name]
+
+    @functools.cached_property
+    def _clips_digest(self) -> np.ndarray:
+        """SHA-256, 32 bytes, of the frames that people move by."""
+        digest = hashlib.sha256(self.library.frames.tobytes())
+        digest.update(self.library.rows.tobytes())
+        return np.frombuffer(digest.digest(), np.uint8)
+
+    def _check_clips(self, state: Mapping[str, np.ndarray]) -> None:
+        if "clips" in state:
+            same = np.array_equal(state["clips"], self._clips_digest)
+        else:  # of an older version: what it points to must be there, at least
+            clip, frame = (np.asarray(state.get(name, ())) for name in ("clip", "frame"))
+            there = clip.size == 0 or 0 <= clip.min() <= clip.max() < len(self.library.frames)
+            same = bool(there and (frame < self.library.frames[clip]).all())
+        if not same:
+            raise SettingError(
+                "the people of this state move by other clips than those that are given now; name "
+                "the folder of clips as it was when the run began (its config.json says which: "
+                "mocap)"
+            )
 
 
 _STATE = (

@@ -85,7 +85,8 @@ def colour(name: str) -> str:
 def linear_ticks(low: float, high: float, count: int = 5) -> list[float]:
     """Round numbers (1, 2 or 5 times a power of ten apart) that cover low to high."""
     if not high > low:
-        low, high = low - 0.5, high + 0.5
+        half = max(0.5, 1e-3 * abs(low))  # of a large number, a half more is the same number
+        low, high = low - half, high + half
     raw = (high - low) / count
     power = 10.0 ** math.floor(math.log10(raw))
     step = next(power * k for k in (1, 2, 5, 10) if power * k >= raw * 0.999)

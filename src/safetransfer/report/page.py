@@ -126,7 +126,7 @@ def _finding(transfer: Transfer, target: str) -> str:
     robot, place = (escape(word) for word in robot_and_place(target))
     paid = regret(transfer, target)
     known = _performance(transfer, target)
-    if paid.ratio is None or paid.moved is None or paid.scratch is None:
+    if paid.moved is None or paid.scratch is None:
         if not known:
             return f"Moving the trained {robot} to {place}: {MISSING}"
         cost = (
@@ -138,10 +138,14 @@ def _finding(transfer: Transfer, target: str) -> str:
             f"The trained {robot}, moved to {place}: {' '.join(known)}{cost} <small>Learning "
             f"there from scratch, to compare with: {absent(transfer, 'scratch')}.</small>"
         )
-    if paid.ratio == math.inf:
+    if paid.ratio is None:
+        verdict = "cost <strong>nothing</strong>, and learning there nothing either"
+    elif paid.ratio == math.inf:
         verdict = "cost <strong>nothing at all</strong>"
     elif paid.ratio == 0:
         verdict = "cost <strong>something, where learning there cost nothing</strong>"
+    elif "1.0" in (times(paid.ratio), times(1 / paid.ratio)):
+        verdict = "cost <strong>about as much</strong> as learning there"
     elif paid.ratio >= 1:
         verdict = f"cost <strong>{times(paid.ratio)} times less</strong> than learning there"
     else:

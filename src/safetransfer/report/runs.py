@@ -397,10 +397,6 @@ class Regret:
         """How many times less moving there cost; infinite if it cost nothing at all."""
         return _ratio(self.scratch, self.moved)
 
-    @property
-    def ratio_same_steps(self) -> float | None:
-        return _ratio(self.scratch_same_steps, self.moved)
-
 
 def regret(transfer: Transfer, target: str) -> Regret:
     """Compares the seeds that have both runs, fine-tuned and from scratch; else what there is."""
@@ -433,7 +429,8 @@ def _until_good(scratch: Run, tuned: Run, limit: float | None) -> float | None:
     wanted, paid = tuned.last("return"), tuned.last("cost")
     if wanted is None or paid is None:
         return None
-    good = (scratch.column("return") >= AS_GOOD * wanted) & (
+    enough = wanted - (1.0 - AS_GOOD) * abs(wanted)  # returns may be negative
+    good = (scratch.column("return") >= enough) & (
         scratch.column("cost") <= max(paid, limit or 0.0)
     )
     totals = scratch.column("cost_total")[good]

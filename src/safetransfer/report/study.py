@@ -91,6 +91,10 @@ def read_study(root: str | Path) -> Study:
             documents = [(f, settings_io.read_file(f)) for f in files if f.is_file()]
             if not documents:
                 continue
+            for file, document in documents:
+                given = document.get("cost_limit")
+                if given is not None and not isinstance(given, (int, float)):
+                    raise RunFileError(f"{file}: 'cost_limit' must be a number")
             limits |= {d["cost_limit"] for _, d in documents if "cost_limit" in d}
             people |= {motions(d.get("mocap")) for _, d in documents}
             limit = documents[0][1].get("cost_limit")

@@ -41,6 +41,7 @@ __all__ = [
 ]
 
 _TINY = 1e-9
+_WITHIN = 1.01  # of a radius: whatever is this near fills the picture
 
 
 @kernel
@@ -262,11 +263,25 @@ def draw_ellipsoid(frame, rows, near, reach, c, radii, ax, ay, az):
 
 
 @kernel
+def _distance_to_segment(a, b):
+    """Of the camera from the segment from a to b."""
+    x, y, z = b[0] - a[0], b[1] - a[1], b[2] - a[2]
+    length = x * x + y * y + z * z
+    t = -(a[0] * x + a[1] * y + a[2] * z) / max(length, _TINY)
+    t = min(max(t, 0.0), 1.0)
+    px, py, pz = a[0] + t * x, a[1] + t * y, a[2] + t * z
+    return math.sqrt(px * px + py * py + pz * pz)
+
+
+@kernel
 def _rod_window(frame, reach, a, b, r):
     """Window of a capsule; empty if it is wholly behind the camera or out of reach."""
     if max(a[2], b[2]) + r <= 0.0 or min(a[2], b[2]) - r >= reach:
         return NOWHERE
     if a[2] <= 0.0 or b[2] <= 0.0:  # it may wrap around the camera
+        return window_of(frame, -math.inf, math.inf, -math.inf, math.inf)
+    if min(a[2], b[2]) <= _WITHIN * r and _distance_to_segment(a, b) <= _WITHIN * r:
+        # The camera is in it or touches it, between ends that it is in neither of.
         return window_of(frame, -math.inf, math.inf, -math.inf, math.inf)
     u0, u1 = span(a[0], a[2], r)
     u2, u3 = span(b[0], b[2], r)

@@ -13,6 +13,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 from safetransfer.envs.mocap.checksums import CMU_SHA256
 from safetransfer.errors import ClipError, SettingError
@@ -85,13 +86,14 @@ def download(
         subject = re.split(r"[_.]", name)[0]
         path = folder / subject / name
         paths.append(path)
-        if manifest.holds(path):
+        expected = CMU_SHA256.get(name) if verify else None
+        if manifest.holds(path, expected):
             continue
         url = f"{base_url.rstrip('/')}/{subject}/{name}"
         fetch = _Fetch(url, path, retries, timeout, pause, progress)
         try:
             path.parent.mkdir(exist_ok=True)
-            fetch.run(CMU_SHA256.get(name) if verify else None)
+            fetch.run(expected)
             manifest.add(path)
         except OSError as error:
             raise ClipError(f"{path}: cannot be written: {error.strerror or error}") from None
@@ -122,12 +124,16 @@ class _Manifest:
             known = {}
         self.known: dict[str, str] = known if isinstance(known, dict) else {}
 
-    def holds(self, path: Path) -> bool:
+    def holds(self, path: Path, expected: str | None) -> bool:
+        """Whether a file is as it came, and is what it has to be (None: whatever came)."""
         known = self.known.get(path.relative_to(self.folder).as_posix())
         try:
-            return known is not None and _sha256(path.read_bytes()) == known
+            content = path.read_bytes()
         except OSError:
             return False
+        if expected is not None and _known_by(content) != expected:
+            return False
+        return _sha256(content) == known
 
     def add(self, path: Path) -> None:
         self.known[path.relative_to(self.folder).as_posix()] = _sha256(path.read_bytes())
@@ -138,6 +144,11 @@ class _Manifest:
 
 def _sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
+
+
+def _known_by(content: bytes) -> str:
+    """What `CMU_SHA256` lists: servers differ in how lines end."""
+    return _sha256(content.replace(b"\r", b""))
 
 
 class _CutOff(Exception):
@@ -176,7 +187,7 @@ class _Fetch:
         os.replace(self.part, self.path)
 
     def matches(self, expected: str) -> bool:
-        return _sha256(self.part.read_bytes().replace(b"\r", b"")) == expected
+        return _known_by(self.part.read_bytes()) == expected
 
     def get(self) -> None:
         reason: object = ""
@@ -216,7 +227,7 @@ class _Fetch:
             length = answer.headers.get("Content-Length") or ""
             total = have + int(length[:18]) if length.isdigit() else None
             with self.part.open("ab" if goes_on else "wb") as file:
-                while chunk := answer.read(_CHUNK):
+                while chunk := _read(answer):
                     file.write(chunk)
                     have += len(chunk)
                     if have > _LARGEST:
@@ -225,3 +236,13 @@ class _Fetch:
                         self.progress(self.path.name, have, total)
         if total is not None and have != total:
             raise _CutOff(f"cut off after {have} of {total} bytes")
+
+
+def _read(answer: Any) -> bytes:
+    try:
+        chunk: bytes = answer.read(_CHUNK)
+    except (TimeoutError, ConnectionError, http.client.HTTPException):
+        raise
+    except OSError as error:  # of TLS, for instance: of the net, and not of the disk
+        raise ConnectionError(str(error)) from error
+    return chunk

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,7 +43,7 @@ class FoundClips:
 def mocap_folder(setting: str | Path | None) -> Path | None:
     """The folder to take clips from: the setting, else the environment variable, else None."""
     named = setting or os.environ.get(ENVIRONMENT_VARIABLE)
-    return Path(named) if named else None
+    return Path(named).expanduser() if named else None
 
 
 def _index(folder: Path) -> dict[Path, dict[str, str]]:
@@ -51,7 +52,7 @@ def _index(folder: Path) -> dict[Path, dict[str, str]]:
     if not path.is_file():
         return {}
     try:
-        with path.open(newline="", encoding="utf-8") as file:
+        with path.open(newline="", encoding="utf-8-sig") as file:
             rows = list(csv.DictReader(file))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise ClipError(f"{path}: cannot be read: {error}") from None
@@ -76,33 +77,44 @@ def _subject(stem: str) -> str:
     return prefix.lstrip("0") or prefix
 
 
+def _skeleton(clip: Path, skeletons: Sequence[Path]) -> Path | None:
+    beside = [p for p in skeletons if p.parent == clip.parent]
+    for those in (beside, skeletons):
+        for p in those:
+            if p.stem == clip.stem:
+                return p
+        for p in those:
+            if (p.stem.lstrip("0") or p.stem) == _subject(clip.stem):
+                return p
+    return beside[0] if len(beside) == 1 else None
+
+
 def find_clips(folder: Path) -> FoundClips:
     """Look through a folder and those below it; ClipError where it holds no clips.
 
     A clip's skeleton is the one that the folder's index.csv names, or else the ASF of the same name
-    (`zombie.asf`), of the same subject (`02.asf` for `02_01.amc`), or the only one beside it.
+    (`zombie.asf`), of the same subject (`02.asf` for `02_01.amc`), or the only one beside it. One
+    in the clip's own folder comes before one that lies elsewhere.
     """
     if not folder.is_dir():
         raise ClipError(f"{folder}: no such folder of clips. {WHAT_TO_DO}")
-    files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in (".amc", ".asf", ".bvh"))
+    files = sorted(
+        p
+        for p in folder.rglob("*")
+        if p.suffix.lower() in (".amc", ".asf", ".bvh")
+        and not p.name.startswith(".")  # what other systems leave beside a file, as ._02_01.amc
+    )
     motions = [p for p in files if p.suffix.lower() != ".asf"]
     skeletons = [p for p in files if p.suffix.lower() == ".asf"]
     if not motions:
         raise ClipError(f"{folder}: no .amc or .bvh clips in it. {WHAT_TO_DO}")
     index = _index(folder)
-    by_stem = {p.stem: p for p in skeletons}
-    by_subject = {p.stem.lstrip("0") or p.stem: p for p in skeletons}
     clips, skipped = [], []
     for path in motions:
         row = index.get(path, {})
         asf = None
         if path.suffix.lower() == ".amc":
-            if row.get("asf"):
-                asf = folder / row["asf"]
-            else:
-                beside = [p for p in skeletons if p.parent == path.parent]
-                asf = by_stem.get(path.stem) or by_subject.get(_subject(path.stem))
-                asf = asf or (beside[0] if len(beside) == 1 else None)
+            asf = folder / row["asf"] if row.get("asf") else _skeleton(path, skeletons)
             if asf is None or not asf.is_file():
                 skipped.append((path.relative_to(folder).as_posix(), f"{path}: no skeleton (ASF)"))
                 continue

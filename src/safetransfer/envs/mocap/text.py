@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,7 +24,8 @@ class Source:
         self.path = Path(path)
         try:
             # Every byte is a character of latin-1: damage shows up as a wrong word on a known line.
-            text = self.path.read_bytes().decode("latin-1")
+            content = self.path.read_bytes().removeprefix(codecs.BOM_UTF8)
+            text = content.decode("latin-1")
         except OSError as error:
             raise ClipError(f"{self.path}: cannot be read: {error.strerror or error}") from None
         self.lines: list[str] = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")

@@ -140,7 +140,7 @@ def _transfer(root: Path) -> Iterator[Member]:
         for file in sorted((base / "evaluations").glob("zeroshot-*.json")):
             document = settings_io.read_file(file)
             env = str(document.get("env", file.stem.partition("-")[2]))
-            seed = _seed(pretrain.config) if pretrain else int(base.name.removeprefix("seed-"))
+            seed = _seed(pretrain.config) if pretrain else _seed_of(base)
             yield Member(
                 file,
                 "zero-shot",
@@ -151,6 +151,15 @@ def _transfer(root: Path) -> Iterator[Member]:
                 read_episodes(document, file),
                 _limit(before),
             )
+
+
+def _seed_of(folder: Path) -> int:
+    try:
+        return int(folder.name.removeprefix("seed-"))
+    except ValueError:
+        raise RunFileError(
+            f"{folder}: expected a folder such as seed-0, named after a seed"
+        ) from None
 
 
 def _stage_folders(base: Path) -> list[Path]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
@@ -28,6 +27,7 @@ from safetransfer.report.words import short_name
 
 PAGE = "compare.html"
 
+_DRAWN = ".drawn"  # lists the files of `curves` that a comparison wrote
 INTERVALS = (
     "[brackets]: 95% percentile bootstrap over episodes, resampled within each seed, so for these "
     "agents. {braces}: 95% percentile bootstrap over seeds and then over episodes within each, so "
@@ -53,8 +53,10 @@ def write_comparison(runs: Sequence[str | Path], out: str | Path) -> Path:
     drawn = figures(groups)
     out = Path(out)
     curves = out / "curves"
-    shutil.rmtree(curves, ignore_errors=True)  # what an earlier comparison drew
-    curves.mkdir(parents=True)
+    curves.mkdir(parents=True, exist_ok=True)
+    _forget_drawn(curves)
+    names = [f"{figure.name}{kind}" for figure in drawn for kind in (".svg", ".csv")]
+    _write(curves / _DRAWN, "\n".join(names) + "\n")  # first: an interrupted one leaves its list
     for figure in drawn:
         _write(curves / f"{figure.name}.svg", figure.chart.svg())
         _write(curves / f"{figure.name}.csv", figure.csv())
@@ -65,6 +67,14 @@ def write_comparison(runs: Sequence[str | Path], out: str | Path) -> Path:
     _write(out / "compare.csv", as_csv(entries))
     _write(out / PAGE, _page(entries, drawn))
     return out / PAGE
+
+
+def _forget_drawn(curves: Path) -> None:
+    """Remove what an earlier comparison drew there, and nothing else."""
+    listed = curves / _DRAWN
+    for name in listed.read_text(encoding="utf-8").splitlines() if listed.is_file() else ():
+        if Path(name).name == name:
+            (curves / name).unlink(missing_ok=True)
 
 
 def _write(path: Path, text: str) -> None:
