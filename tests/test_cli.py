@@ -126,6 +126,11 @@ def test_help_needs_no_heavy_imports():
         (["train", "--run", "x", "--env.robot", "Spot"], ["robot", "Point", "Doggo"]),
         (["transfer", "--out", "x", "--from", "DogoWalls"], ["DoggoWalls"]),
         (["train", "--run", "x", "--env.walls", "-1"], ["walls", "0"]),
+        (
+            ["train", "--run", "x", "--env", "PointPoles", "--env.obstacles", "Walls"],
+            ["PointPoles has obstacles Poles", "--env.obstacles Walls"],
+        ),
+        (["train", "--run", "x", "--train.decisions_per_update", "inf"], ["above 0, and finite"]),
         (["train", "--run", "x", "--carry", "all"], ["policy, weights, multiplier"]),
         (["train", "--run", "x", "more"], ["more"]),
         (["train", "--run", "x", "--backend", "spark"], ["'spark'", "local, ray"]),

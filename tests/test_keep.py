@@ -7,7 +7,7 @@ import torch
 
 from safetransfer import settings_io
 from safetransfer.cli import main
-from safetransfer.errors import CheckpointError
+from safetransfer.errors import CheckpointError, SettingError
 from safetransfer.training import checkpoint
 from safetransfer.training.evaluate import evaluate_checkpoint
 from safetransfer.training.keep import keep
@@ -117,3 +117,20 @@ def test_targets_of_an_encoder_of_their_own_are_kept(tmp_path):
     ]
     assert states[0].keys() == states[1].keys()
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+
+
+def test_another_agent_is_not_overwritten(run, tmp_path):
+    keep(run, tmp_path / "agent")
+    keep(run, tmp_path / "agent")  # the same run, again
+    settings = preset("smoke")
+    settings.agent.gamma = 0.9
+    train(settings, tmp_path / "other")
+    with pytest.raises(SettingError, match=r"of another kind: settings\.agent\.gamma"):
+        keep(tmp_path / "other", tmp_path / "agent")
+    (tmp_path / "moved").mkdir()
+    (tmp_path / "moved" / "transfer.json").write_text("{}")
+    with pytest.raises(SettingError, match="holds a transfer"):
+        keep(run, tmp_path / "moved")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SettingError, match="is a file"):
+        keep(run, tmp_path / "file")

@@ -102,7 +102,7 @@ def test_progress_on_a_terminal_is_redrawn_in_place():
 def test_the_machine_is_described_without_naming_it():
     machine = describe_machine()
     assert machine["cores"] >= 1 and machine["cpu"]
-    assert versions()["torch"] == torch.__version__
+    assert torch.__version__.startswith(versions()["torch"])  # "+cu130" is not in all
     import getpass
     import platform
 

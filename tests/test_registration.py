@@ -88,3 +88,11 @@ def test_render_mode_gives_pictures():
 def test_an_unknown_hallway_is_answered_with_those_that_need_no_registering_too(name):
     with pytest.raises(UnknownNameError, match=rf"Did you mean '{name}'.*Known: .*PointPoles"):
         parse_env_name(name + "s")
+
+
+@pytest.mark.parametrize("name", ["PointEmpty", "DoggoEmpty", "PointMixed"])
+def test_hallways_for_learning_and_for_studies_are_known_to_gymnasium_too(name):
+    env = gymnasium.make(f"safetransfer/{name}-v0")
+    observation, _ = env.reset(seed=0)
+    assert env.observation_space.contains(observation)
+    env.close()

@@ -200,3 +200,20 @@ def test_the_command_hands_over_what_it_was_given(monkeypatch, tmp_path, capsys)
     assert (plan.episodes, plan.finetune_epochs) == (7, 0)
     assert keywords["command"].startswith("safetransfer study --agent a b")
     assert capsys.readouterr().out.strip() == "the page"
+
+
+def test_one_agent_is_one_seed(agents, tmp_path):
+    shutil.copytree(agents[0], tmp_path / "copy")
+    with pytest.raises(SettingError, match="is the same agent as"):
+        run_study(tmp_path / "out", StudyPlan((agents[0], str(tmp_path / "copy"))))
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(SettingError, match="holds a run or a transfer already"):
+        run_study(tmp_path, StudyPlan((agents[0],)))
+
+
+def test_what_varies_must_change_something():
+    words = "people_speed changes nothing in PointMixed.*PointHumanoids"
+    with pytest.raises(SettingError, match=words):
+        StudyPlan(("x",), vary="people_speed", values=(1.0,))
+    StudyPlan(("x",), env="PointPoles", vary="pole_radius", values=(0.1,))
+    StudyPlan(("x",), env="PointWalls", vary="length", values=(20.0,))

@@ -458,3 +458,37 @@ def test_memory_is_that_of_the_container(tmp_path):
     (tmp_path / "a" / "b" / "memory.max").write_text("max\n")
     assert _container_limits(tmp_path, "/a/b") == [2**31]
     assert _container_limits(tmp_path, "/nowhere") == []
+
+
+def test_a_run_that_goes_on_began_from_what_is_named(tmp_path):
+    train(smoke(), tmp_path / "walls")
+    train(smoke(), tmp_path / "alone")
+    for carry in ("weights", "policy"):
+        with pytest.raises(SettingError, match=r"began from nothing, not from walls \(its"):
+            train(smoke(), tmp_path / "alone", init=tmp_path / "walls", carry=carry)
+    train(smoke(), tmp_path / "next", init=tmp_path / "walls")
+    train(smoke(train__epochs=3), tmp_path / "next", init=tmp_path / "walls")
+    with pytest.raises(SettingError, match=r"from walls \(its weights\), not from walls \(its pol"):
+        train(smoke(train__epochs=4), tmp_path / "next", init=tmp_path / "walls", carry="policy")
+
+
+def test_a_start_of_other_networks_is_refused_with_what_differs(tmp_path):
+    train(smoke(), tmp_path / "walls")
+    words = r"trained with another agent\.hidden \(32, here 16\); --config"
+    with pytest.raises(CheckpointError, match=words):
+        train(smoke(agent__hidden=16), tmp_path / "next", init=tmp_path / "walls")
+    keep(tmp_path / "walls", tmp_path / "kept")
+    with pytest.raises(CheckpointError, match=r"holds a kept agent.*--init"):
+        train(smoke(train__epochs=3), tmp_path / "kept")
+
+
+def test_a_run_with_more_epochs_than_asked_for_says_so(tmp_path, capsys):
+    train(smoke(), tmp_path)
+    train(smoke(train__epochs=1), tmp_path)
+    assert "has 2 epochs already: train.epochs 1 asks for no more" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["cost_limit", "target_entropy", "target_entropy_end"])
+def test_numbers_that_would_spoil_a_loss_are_refused(name):
+    with pytest.raises(SettingError, match=f"agent.{name} is inf; it must be finite"):
+        smoke(**{f"agent__{name}": float("inf")})

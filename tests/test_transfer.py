@@ -141,10 +141,13 @@ def test_another_machine_may_go_on_with_a_transfer(finished, tmp_path):
     said = []
     run_transfer(out, PLAN, settings, say=said.append)
     assert said == []
-    # Clips matter to people alone, of whom this transfer has some.
-    settings.env = settings.env.with_mocap(str(tmp_path))
+
+
+def test_other_clips_are_another_experiment_where_there_are_people(finished, shared_mocap):
+    settings = preset("smoke")
+    settings.env = settings.env.with_mocap(str(shared_mocap))
     with pytest.raises(SettingError, match=r"settings\.env\.mocap"):
-        run_transfer(out, PLAN, settings, say=said.append)
+        run_transfer(finished[0], PLAN, settings)
 
 
 def test_a_seed_asked_for_twice_is_one_seed():
@@ -291,6 +294,13 @@ def test_a_kept_agent_that_saw_the_world_otherwise_is_refused(finished, tmp_path
         ({"agent": True}, {"hidden": 16}, r"another agent\.hidden \(32, here 16\)"),
         ({"agent": True, "env": "DoggoWalls", "to": ("DoggoPoles",)}, {}, "trained with Point"),
         ({"agent": True, "carry": "replay"}, {}, "holds no replay to carry over"),
+        (
+            {"finetune": {"agent": {"hidden": 64}}},
+            {},
+            r"fine-tuning cannot have another agent\.hid",
+        ),
+        ({"finetune": {"agent": {"lr": 0.0}}}, {}, r"agent\.lr is 0\.0"),
+        ({"env": "PointEmpty", "to": ("PointPoles",), "poles": 100_000}, {}, "do not fit"),
         ({"agent": True, "carry": "optimisers"}, {}, "has no optimiser states"),
     ],
 )
@@ -301,12 +311,22 @@ def test_what_cannot_work_is_refused_before_the_plan_is_written(
     keep(finished[0] / "seed-0" / "pretrain", tmp_path / "kept")
     if "agent" in changes:
         changes = changes | {"agent": str(tmp_path / "kept")}
+    changes, poles = dict(changes), changes.get("poles", 30)
+    changes.pop("poles", None)
     plan = dataclasses.replace(PLAN, films=False, **changes)
     given = preset("smoke", "Doggo" if plan.env.startswith("Doggo") else "Point")
     given.agent = dataclasses.replace(given.agent, **settings)
+    given.env = dataclasses.replace(given.env, poles=poles)
     with pytest.raises((SettingError, CheckpointError), match=complaint):
         run_transfer(tmp_path / "out", plan, given)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_run_s_or_a_study_s_directory_is_not_written_into(finished, tmp_path):
+    (tmp_path / "study.json").write_text("{}")
+    for out, what in ((finished[0] / "seed-0" / "pretrain", "a run"), (tmp_path, "a study")):
+        with pytest.raises(SettingError, match=f"holds {what} already"):
+            run_transfer(out, PLAN, preset("smoke"))
 
 
 def test_another_reference_is_the_same_experiment(finished, tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -10,6 +11,21 @@ from safetransfer.errors import SettingError
 
 # What may be carried into another hallway: each name adds to the one before it.
 CARRY = ("policy", "weights", "multiplier", "optimisers", "replay")
+
+
+# Settings that the networks' shapes, or what they make of their inputs, depend on.
+NETWORKS = (
+    "cnn", "embedding", "hidden", "mlp", "activation", "layer_norm", "encoders", "feedback",
+)  # fmt: skip
+
+
+def network_differences(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> list[str]:
+    """``agent.hidden (32, here 16)`` for each setting of NETWORKS in which two agents' differ."""
+    return [
+        f"agent.{name} ({theirs[name]}, here {ours[name]})"
+        for name in NETWORKS
+        if name in theirs and theirs[name] != ours[name]
+    ]
 
 
 def _f(default: Any, help: str) -> Any:
@@ -112,6 +128,9 @@ class AgentSettings:
         for name in ("gamma", "gamma_cost"):
             if not 0.0 <= getattr(self, name) < 1.0:
                 raise SettingError(f"agent.{name} is {getattr(self, name)}; it must be in [0, 1)")
+        for name in ("cost_limit", "target_entropy", "target_entropy_end"):
+            if not math.isfinite(getattr(self, name) or 0.0):
+                raise SettingError(f"agent.{name} is {getattr(self, name)}; it must be finite")
         if not 0.0 < self.tau <= 1.0:
             raise SettingError(f"agent.tau is {self.tau}; it must be in (0, 1]")
         for name in ("embedding", "hidden", "n_step", "batch_size", "horizon"):

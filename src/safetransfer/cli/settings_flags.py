@@ -50,10 +50,26 @@ def chosen_settings(arguments: argparse.Namespace, env_name: str | None = None) 
     """The hallway's preset, file, named environment, flags: the later goes over the earlier."""
     given = settings_io.given_flags(arguments)
     flags = {name: given.get(f"env.{name}") for name in _HALLWAY}
+    _refuse_another_hallway(flags, env_name)
     start = _start(arguments.preset, arguments.config, flags, env_name)
     settings = settings_io.apply_flags(start, arguments)
     clips = chosen_mocap(arguments, settings.env.mocap)
     return dataclasses.replace(settings, env=settings.env.with_mocap(clips))
+
+
+def _refuse_another_hallway(flags: Mapping[str, str | None], env_name: str | None) -> None:
+    """Raise SettingError where flags name another hallway than the environment that is named."""
+    from safetransfer.envs.naming import is_hallway
+    from safetransfer.envs.registration import parse_env_name
+
+    if not env_name or not is_hallway(env_name):
+        return
+    for name, named in zip(_HALLWAY, parse_env_name(env_name), strict=True):
+        if flags[name] not in (None, named):
+            raise SettingError(
+                f"{env_name} has {name} {named}, and --env.{name} {flags[name]} names another "
+                "hallway; name the one that is meant, once"
+            )
 
 
 def _start(

@@ -14,12 +14,12 @@ NAMESPACE = "safetransfer"
 
 
 def env_names() -> list[str]:
-    """Short names of the registered environments, such as `PointWalls`."""
+    """Short names of the paper's hallways, such as `PointWalls`."""
     return [robot + obstacles for robot in robot_names() for obstacles in OBSTACLES]
 
 
 def course_names() -> list[str]:
-    """Short names of all hallways, also of those that are not registered."""
+    """Short names of all hallways, also of mixed and of empty ones; all are registered."""
     return [robot + course for robot in robot_names() for course in COURSES]
 
 
@@ -30,10 +30,7 @@ def env_id(name: str) -> str:
 
 
 def parse_env_name(name: str) -> tuple[str, str]:
-    """Robot and obstacles of a short name or of an id; raises UnknownNameError.
-
-    `<robot>Mixed` and `<robot>Empty` are known too, though not registered.
-    """
+    """Robot and obstacles of a short name or of an id; raises UnknownNameError."""
     short = name.removeprefix(f"{NAMESPACE}/").removesuffix("-v0")
     for robot in robot_names():
         for obstacles in COURSES:
@@ -64,7 +61,7 @@ def make_vector(
 
 def register_all() -> None:
     """Register every robot in every obstacle course, once."""
-    for name in env_names():
+    for name in course_names():
         robot, obstacles = parse_env_name(name)
         if env_id(name) not in gymnasium.registry:
             gymnasium.register(

@@ -104,7 +104,9 @@ class HallwaySettings:
         for name in ("start_x", "start_y", "start_heading", "wall_jitter", "pole_gap"):
             value = getattr(self, name)
             self._require(name, math.isfinite(value) and value >= 0, "0 or greater")
-        self._require("progress_reward", math.isfinite(self.progress_reward), "finite")
+        self._require(
+            "progress_reward", abs(self.progress_reward) <= 1e6, "a number of at most a million"
+        )
         if self.anywhere_heading is not None:
             within = 0 <= self.anywhere_heading <= math.pi
             self._require("anywhere_heading", within, "none, or between 0 and pi")

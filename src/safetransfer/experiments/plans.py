@@ -10,7 +10,7 @@ from safetransfer import settings_io
 from safetransfer.agent.settings import CARRY
 from safetransfer.envs.naming import canonical, is_hallway
 from safetransfer.envs.registration import parse_env_name
-from safetransfer.envs.settings import HallwaySettings
+from safetransfer.envs.settings import COURSES, HallwaySettings
 from safetransfer.errors import SettingError, UnknownNameError
 
 ABLATIONS: dict[str, dict[str, Any]] = {
@@ -116,6 +116,12 @@ class StudyPlan:
         if self.vary not in numbers:
             raise UnknownNameError("number among the hallway's settings", self.vary, numbers)
         robot, obstacles = parse_env_name(self.env)
+        where = next((c for names, c in _WHERE if self.vary in names), COURSES)
+        if obstacles not in where:
+            raise SettingError(
+                f"{self.vary} changes nothing in {self.env}; --env names a hallway in which it "
+                f"does: {' or '.join(robot + course for course in where)}"
+            )
         for value in self.values:  # refused now rather than after the others have run
             settings_io.updated(
                 HallwaySettings(robot=robot, obstacles=obstacles), self.changes(value), "env"
@@ -131,5 +137,15 @@ class StudyPlan:
 
 
 _NUMBERS = ("int", "float")
+_WALLS, _POLES = ("Walls", "Mixed"), ("Poles", "Mixed")
+# In which courses settings of obstacles do something; the others do everywhere.
+_WHERE: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = (
+    (("people", "people_speed"), ("Humanoids",)),
+    (("likeness",), ("Mixed",)),
+    (("poles", "pole_radius"), _POLES),
+    (("walls", "wall_thickness", "wall_cover_min", "wall_cover_max", "wall_jitter"), _WALLS),
+    (("wall_variety",), ("Walls",)),
+    (("pole_gap",), ("Walls", *_POLES)),
+)
 
 __all__ = ["ABLATIONS", "StudyPlan", "TransferPlan"]

@@ -34,6 +34,7 @@ from safetransfer.training.evaluate import (
 )
 from safetransfer.training.loop import train
 from safetransfer.training.machine import cores
+from safetransfer.training.run_directory import CONFIG as RUN
 from safetransfer.training.run_directory import is_finished
 
 PLAN = "study.json"
@@ -132,9 +133,22 @@ def fingerprint(agent: Path) -> str:
 
 def _write_plan(out: Path, plan: StudyPlan, command: str | None) -> None:
     """Record the study; one of other agents or hallways is refused, more values are welcome."""
+    for name in (RUN, checkpoint.FILE_NAME, "transfer.json"):
+        if (out / name).exists():
+            raise SettingError(f"{out} holds a run or a transfer already; name another --out")
+    if out.exists() and not out.is_dir():
+        raise SettingError(f"{out} is a file; a study needs a directory")
     agents = [{"path": a, "sha256": fingerprint(Path(a))} for a in plan.agents]
     document: dict[str, Any] = settings_io.to_dict(plan) | {"agents": agents, "command": command}
     document["mocap"] = plan.mocap and Path(plan.mocap).name
+    seen: dict[str, str] = {}
+    for agent in agents:
+        if agent["sha256"] in seen:
+            raise SettingError(
+                f"{agent['path']} is the same agent as {seen[agent['sha256']]}; a study takes each "
+                "for a seed, and once"
+            )
+        seen[agent["sha256"]] = agent["path"]
     path = out / PLAN
     if path.exists():
         before = settings_io.read_file(path)

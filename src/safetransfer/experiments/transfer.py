@@ -23,15 +23,18 @@ from typing import Any
 
 from safetransfer import settings_io
 from safetransfer.agent.agent import Agent
+from safetransfer.agent.settings import network_differences
 from safetransfer.envs.gym_env import episode_steps, has_pictures
 from safetransfer.envs.gym_settings import GymSettings
 from safetransfer.envs.naming import directory_name, settings_for
 from safetransfer.errors import CheckpointError, RenderingError, SettingError
 from safetransfer.experiments.plans import ABLATIONS, TransferPlan
+from safetransfer.experiments.study import PLAN as STUDY
 from safetransfer.training import checkpoint, logs
-from safetransfer.training.build import check_equal_spaces, shapes_of_checkpoint
+from safetransfer.training.build import check_equal_spaces, make_env, shapes_of_checkpoint
 from safetransfer.training.evaluate import EVALUATION_SEED, evaluate_checkpoint
 from safetransfer.training.loop import train
+from safetransfer.training.run_directory import CONFIG as RUN
 from safetransfer.training.run_directory import is_finished
 from safetransfer.training.settings import HOW_IT_IS_CARRIED_OUT, Settings
 
@@ -76,7 +79,11 @@ def run_transfer(
         say(f"no films: {', '.join(dark)} cannot be rendered as rgb_array")
         plan = dataclasses.replace(plan, films=False)
     # Whatever can be refused is refused before the plan is written, which the next try must equal.
+    _check_directory(out)
     tuned = _fine_tuning(settings, plan)
+    _check_networks(settings, plan, tuned)
+    for seed in plan.seeds:
+        list(stages(out, plan, settings, seed, command))  # makes all settings, and runs nothing
     if plan.agent is not None:
         epochs = _check_kept(Path(plan.agent), settings, tuned, plan)
         plan = dataclasses.replace(plan, pretrain_epochs=epochs, start_in=None)
@@ -201,10 +208,37 @@ def _for_transfer(settings: Settings, plan: TransferPlan) -> Settings:
 
 
 def _check_environments(settings: Settings, plan: TransferPlan) -> None:
-    """Raise SettingError where an agent could not move between them; hallways of one robot can."""
+    """Raise SettingError where one cannot be, or an agent could not move between them."""
     named = [settings_for(name, settings.env) for name in plan.places]
     if any(isinstance(env, GymSettings) for env in named):
         check_equal_spaces(named)
+        return
+    for env in named:  # of one robot, between which it can move
+        make_env(env, 1).close()
+
+
+def _check_directory(out: Path) -> None:
+    if out.exists() and not out.is_dir():
+        raise SettingError(f"{out} is a file; a transfer needs a directory")
+    for name in (RUN, checkpoint.FILE_NAME, STUDY):
+        if (out / name).exists():
+            raise SettingError(
+                f"{out} holds {'a study' if name == STUDY else 'a run'} already; name another --out"
+            )
+
+
+def _check_networks(settings: Settings, plan: TransferPlan, tuned: Settings) -> None:
+    """Raise SettingError where weights could not be carried from one stage to the next."""
+    ours = settings_io.to_dict(settings.agent)
+    others = {"fine-tuning": tuned}
+    if plan.start_in is not None:
+        others["learning to move"] = _starting(settings, plan)
+    for what, other in others.items():
+        different = network_differences(settings_io.to_dict(other.agent), ours)
+        if different:
+            raise SettingError(
+                f"{what} cannot have another {', '.join(different)}: weights are carried over"
+            )
 
 
 def _episode_steps(settings: Settings, plan: TransferPlan) -> int | None:
@@ -332,15 +366,13 @@ def _check_kept(kept: Path, settings: Settings, tuned: Settings, plan: TransferP
     different = []
     for section, names in {
         "env": ("action_repeat", "camera", "max_depth", "progress_reward", "cost_key"),
-        "agent": (
-            "feedback", "gamma", "gamma_cost", "reward_scale", "cost_scale", "cnn", "embedding",
-            "hidden", "mlp", "activation", "layer_norm", "encoders",
-        ),
-    }.items():  # fmt: skip
+        "agent": ("gamma", "gamma_cost", "reward_scale", "cost_scale"),
+    }.items():
         for name in names:
             there, here = theirs[section].get(name), ours[section].get(name)
             if there != here:
                 different.append(f"{section}.{name} ({there}, here {here})")
+    different += network_differences(theirs["agent"], ours["agent"])
     if different:
         raise SettingError(
             f"{kept} was trained with another {', '.join(different)}; "

@@ -18,13 +18,15 @@ from safetransfer.agent.agent import acting_state
 from safetransfer.agent.networks import policy_weights
 from safetransfer.errors import CheckpointError, SettingError
 from safetransfer.training import checkpoint, logs
-from safetransfer.training.settings import Settings
+from safetransfer.training.settings import HOW_IT_IS_CARRIED_OUT, Settings
 from safetransfer.training.stages import STAGE_OF
 
 AGENTS = "agents.json"
 PLAN = "transfer.json"
 CONFIG = "config.json"
 _KEPT = ("networks", "normaliser", "q_target", "log_alpha", "multiplier", "updates")
+_KINDS = {PLAN: "a transfer", CONFIG: "an agent"}
+_FREE = tuple(f"settings.{name}" for name in HOW_IT_IS_CARRIED_OUT)
 _KEPT_TO_ACT = ("networks", "normaliser", "updates")
 
 
@@ -45,14 +47,19 @@ def keep(source: str | Path, destination: str | Path, stage: str = "pretrained")
 
     Raises:
         CheckpointError: a run has no checkpoint that can be read.
-        SettingError: the agents.json there is not a list of agents, or both are one directory.
+        SettingError: the agents.json there is not a list of agents, both are one directory, or
+            something else is kept there already.
     """
     source, destination = Path(source), Path(destination)
     if source.resolve() == destination.resolve():
         raise SettingError(f"{source} cannot be kept at {destination}: that is where it is")
+    if destination.exists() and not destination.is_dir():
+        raise SettingError(f"{destination} is a file; what is kept needs a directory")
     if not (source / PLAN).exists():
+        _require_same_run(source / CONFIG, destination, CONFIG)
         _keep_agent(source, destination, destination.parent, stage)
         return [destination]
+    _require_same_run(source / PLAN, destination, PLAN)
     plan = settings_io.read_file(source / PLAN)
     _forget_clips(plan)
     for name in ("agent", "reference", "command"):
@@ -72,6 +79,34 @@ def keep(source: str | Path, destination: str | Path, stage: str = "pretrained")
         shutil.copyfile(evaluation, to)
     settings_io.write_json(destination / PLAN, plan)
     return agents
+
+
+def _require_same_run(source: Path, destination: Path, name: str) -> None:
+    """Raise SettingError where something else than an earlier state of the same run, or the same
+    transfer, is kept at the destination."""
+    for other in {PLAN, CONFIG} - {name}:
+        if (destination / other).exists():
+            raise SettingError(f"{destination} holds {_KINDS[other]}; name another directory")
+    there = destination / name
+    if not (source.exists() and there.exists()):
+        return
+    ours, theirs = settings_io.read_file(source), settings_io.read_file(there)
+    for document in (ours, theirs):
+        _forget_clips(document)
+        document["settings"] = settings_io.with_defaults(Settings, document["settings"])
+    names = ("settings", "init", "env", "start", "start_in", "finetune", "carry")
+    kept, new = ({n: d[n] for n in names if n in d} for d in (theirs, ours))
+    different = [
+        line
+        for line in settings_io.differences(kept, new)
+        if not line.startswith(("settings.train.epochs", *_FREE))
+    ]
+    if different:
+        raise SettingError(
+            f"{destination} holds {_KINDS[name]} of another kind: {'; '.join(different[:3])}"
+            f"{' and more' if len(different) > 3 else ''}. Remove it first, or name another "
+            "directory"
+        )
 
 
 def _forget_clips(document: dict[str, Any]) -> None:

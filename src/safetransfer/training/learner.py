@@ -20,7 +20,7 @@ import torch
 from safetransfer import settings_io
 from safetransfer.agent.agent import MUST_BE_FINITE, Batch
 from safetransfer.agent.networks import Shapes
-from safetransfer.agent.settings import CARRY
+from safetransfer.agent.settings import CARRY, network_differences
 from safetransfer.errors import CheckpointError, SettingError, TrainingError, UnknownNameError
 from safetransfer.replay import Chunk, SequenceReplay
 from safetransfer.replay.memory import check_memory
@@ -35,7 +35,7 @@ from safetransfer.training.build import (
 from safetransfer.training.logs import RunLog
 from safetransfer.training.machine import memory_gib
 from safetransfer.training.meter import Meter
-from safetransfer.training.run_directory import write_config
+from safetransfer.training.run_directory import require_same_start, write_config
 from safetransfer.training.settings import Settings
 
 
@@ -67,6 +67,8 @@ class Learner:
         if carry not in CARRY:
             raise UnknownNameError("carry", carry, CARRY)
         t = settings.train
+        if saved is not None and init is not None:
+            require_same_start(run_dir, init, carry)
         self.settings, self.run_dir = settings, run_dir
         self.path = run_dir / checkpoint.FILE_NAME
         self._check_replay(shapes)
@@ -100,6 +102,7 @@ class Learner:
         start = checkpoint.load(init)
         if "shapes" in start:
             require_equal_spaces(shapes_of_checkpoint(start), shapes, self.settings.env.name)
+        self._require_equal_networks(start, init)
         self.agent.load_state_dict(part(start, "agent", init), carry)
         if carry == "replay":
             if start.get("replay") is None:
@@ -108,6 +111,16 @@ class Learner:
                 )
             self.replay.load_state_dict(start["replay"])
             self.replay.close_episodes()
+
+    def _require_equal_networks(self, start: Mapping[str, Any], init: str | Path) -> None:
+        ours = settings_io.to_dict(self.settings.agent)
+        theirs = start.get("settings", {}).get("agent", {})
+        different = network_differences(theirs, ours)
+        if different:
+            raise CheckpointError(
+                f"{init} was trained with another {', '.join(different)}; --config with its "
+                "config.json takes its settings"
+            )
 
     def _check_replay(self, shapes: Shapes) -> None:
         """Raise SettingError where learning could never start, or the replay is beyond memory."""
@@ -161,7 +174,13 @@ class Learner:
 
     def load(self, saved: Mapping[str, Any]) -> None:
         """Go on from what `state_dict` gave."""
-        self.agent.load_state_dict(part(saved, "agent", self.path))
+        agent = part(saved, "agent", self.path)
+        if "critic_optimiser" not in agent:
+            raise CheckpointError(
+                f"{self.run_dir} holds a kept agent, without what only going on needs. Start from "
+                f"it: --init {self.run_dir}, and another directory for the run"
+            )
+        self.agent.load_state_dict(agent)
         self.counters = dict(part(saved, "counters", self.path))
         self.recent_cost = deque((float(c), int(n)) for c, n in saved["recent_cost"])
         self.rng = saved["rng"]

@@ -178,7 +178,12 @@ class Run(Learner):
         last_saved = time.monotonic()
         try:
             with workers, log, progress, Interrupts() as interrupts:
-                if resumed is not None:
+                if resumed is not None and self.finished:
+                    progress.message(
+                        f"{self.run_dir} has {resumed} epochs already: train.epochs {t.epochs} "
+                        "asks for no more"
+                    )
+                elif resumed is not None:
                     progress.message(
                         f"going on from epoch {resumed} of {t.epochs}"
                         + (

@@ -74,7 +74,8 @@ class Progress:
 
     def message(self, text: str) -> None:
         """Prints a line above the panel."""
-        self.console.print(Text(text))  # markup=False would reach the panel, too
+        # As a Text: markup=False would reach the panel, too.
+        self.console.print(Text(text), soft_wrap=True)
 
     def _clock(self) -> str:
         now, done = time.monotonic(), self._epoch - self.start_epoch

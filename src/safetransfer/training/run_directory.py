@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,30 @@ def open_directory(run_dir: Path, settings: Settings) -> dict[str, Any] | None:
     return saved
 
 
+def require_same_start(run_dir: Path, init: str | Path, carry: str) -> None:
+    """Raise SettingError where a run that goes on did not begin from `init`, in that way."""
+    config = run_dir / CONFIG
+    if not config.exists():
+        return
+    before, start = settings_io.read_file(config).get("init"), _start(init, carry)
+    if before != start:
+        raise SettingError(
+            f"{run_dir} holds a run that began from {_in_words(before)}, not from "
+            f"{_in_words(start)}. Give the run's own --init and --carry, or none, to go on with "
+            "it; another directory begins anew"
+        )
+
+
+def _start(init: str | Path | None, carry: str) -> dict[str, str] | None:
+    return None if init is None else {"checkpoint": Path(init).name, "carry": carry}
+
+
+def _in_words(start: Any) -> str:
+    if not isinstance(start, Mapping):
+        return "nothing"
+    return f"{start.get('checkpoint')} (its {start.get('carry')})"
+
+
 def require_own_directory(run_dir: Path) -> None:
     """Raise SettingError where a new run's files would come among others."""
     if run_dir.exists() and not run_dir.is_dir():
@@ -95,7 +120,7 @@ def write_config(
     Raises SettingError where a run that has no checkpoint yet began from another agent.
     """
     path = run_dir / CONFIG
-    start = None if init is None else {"checkpoint": Path(init).name, "carry": carry}
+    start = _start(init, carry)
     here = {"machine": describe_machine(), "versions": versions()}
     earlier: list[dict[str, Any]] = []
     if path.exists():
@@ -108,8 +133,8 @@ def write_config(
                 earlier.append({"updates": updates, **there})
         elif before.get("init") != start:
             raise SettingError(
-                f"{run_dir} holds a run that began from {before.get('init')}, not from "
-                f"{start}. Give the run's own --init and --carry, or another directory"
+                f"{run_dir} holds a run that began from {_in_words(before.get('init'))}, not from "
+                f"{_in_words(start)}. Give the run's own --init and --carry, or another directory"
             )
     run_dir.mkdir(parents=True, exist_ok=True)
     document = {

@@ -3,6 +3,7 @@ own module (`Robot.presets`)."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -91,9 +92,10 @@ class TrainSettings:
             raise SettingError(f"train.seed is {self.seed}; it must be from 0 to {LARGEST_SEED}")
         if not 0.0 <= self.mode_episodes < 1.0:
             raise SettingError(f"train.mode_episodes is {self.mode_episodes}; it must be in [0, 1)")
-        if self.decisions_per_update <= 0:
+        if not 0.0 < self.decisions_per_update < math.inf:
             raise SettingError(
-                f"train.decisions_per_update is {self.decisions_per_update}; it must be above 0"
+                f"train.decisions_per_update is {self.decisions_per_update}; it must be above 0, "
+                "and finite"
             )
         if self.learning_starts > self.replay_size:
             raise SettingError(
