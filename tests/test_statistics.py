@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from safetransfer.report.statistics import (
+from safetransfer.statistics import (
     bootstrap_mean,
     hierarchical_bootstrap,
     interquartile_mean,

@@ -8,7 +8,7 @@ import numpy as np
 
 from safetransfer.report.chart import Chart, Curve, Line
 from safetransfer.report.runs import Run, Transfer
-from safetransfer.report.statistics import moving_mean
+from safetransfer.statistics import moving_mean
 
 # A curve is smoothed over one part in so many of its stage, enough to read a trend through noise.
 _SMOOTHING = 12

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from safetransfer.envs.naming import directory_name
 from safetransfer.errors import SafeTransferError
-from safetransfer.report.statistics import bootstrap_mean, hierarchical_bootstrap
+from safetransfer.statistics import bootstrap_mean, hierarchical_bootstrap
 
 MEASURES = ("return", "cost", "length")
 

@@ -16,7 +16,7 @@ from safetransfer.agent.networks import Shapes
 from safetransfer.envs.hallway import HallwayVectorEnv
 from safetransfer.envs.naming import EnvSettings, settings_for
 from safetransfer.errors import CheckpointError, SafeTransferError, SettingError
-from safetransfer.report.statistics import bootstrap_mean
+from safetransfer.statistics import bootstrap_mean
 from safetransfer.training import checkpoint
 from safetransfer.training.build import (
     make_env,

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from safetransfer.report.comparison.groups import Group
-from safetransfer.report.statistics import (
+from safetransfer.statistics import (
     Statistic,
     hierarchical_bootstrap,
     interquartile_mean,
