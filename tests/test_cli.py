@@ -131,6 +131,7 @@ def test_help_needs_no_heavy_imports():
             ["PointPoles has obstacles Poles", "--env.obstacles Walls"],
         ),
         (["train", "--run", "x", "--train.decisions_per_update", "inf"], ["above 0, and finite"]),
+        (["train", "--run", "x", "--carry", "policy"], ["--carry policy", "--init"]),
         (["train", "--run", "x", "--carry", "all"], ["policy, weights, multiplier"]),
         (["train", "--run", "x", "more"], ["more"]),
         (["train", "--run", "x", "--backend", "spark"], ["'spark'", "local, ray"]),

@@ -205,6 +205,18 @@ def test_a_move_that_cost_more_is_said_to_have_cost_more(transfer):
     assert "cost 2.5 times more than learning there" in _read(transfer).text
 
 
+def test_intervals_are_over_the_seeds_that_were_evaluated(transfer):
+    assert "over the episodes of one training seed" in _read(transfer).text
+    other = transfer / "seed-1"
+    shutil.copytree(transfer / "seed-0" / "pretrain", other / "pretrain")
+    name = "evaluations/pretrain.json"
+    (other / "evaluations").mkdir()
+    shutil.copy(transfer / "seed-0" / name, other / name)
+    plan = json.loads((transfer / "transfer.json").read_text())
+    (transfer / "transfer.json").write_text(json.dumps(plan | {"seeds": [0, 1, 2]}))
+    assert "over 1 to 2 training seeds" in _read(transfer).text
+
+
 def test_stages_that_are_missing_say_so(transfer):
     page = _read(transfer)
     row = _row(page, "P-Humanoids", "From scratch")

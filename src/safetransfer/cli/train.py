@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from safetransfer.cli.arguments import add_backend, add_carry, chosen_backend, chosen_carry
 from safetransfer.cli.settings_flags import add_settings, chosen_settings
+from safetransfer.errors import SettingError
 
 
 def add_options(parser: argparse.ArgumentParser, argv: Sequence[str]) -> None:
@@ -34,6 +35,8 @@ def add_options(parser: argparse.ArgumentParser, argv: Sequence[str]) -> None:
 def run(arguments: argparse.Namespace) -> None:
     settings = chosen_settings(arguments, arguments.env)
     carry = chosen_carry(arguments)
+    if carry != "weights" and arguments.init is None:
+        raise SettingError(f"--carry {carry} says what is taken over from --init, which is missing")
     train = chosen_backend(arguments)
     train(
         settings,

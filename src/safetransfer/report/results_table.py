@@ -135,9 +135,11 @@ def _table_note(transfer: Transfer) -> str:
     if counts:
         span = f"{counts[0]:,}" if len(counts) == 1 else f"{counts[0]:,} to {counts[-1]:,}"
         notes[0] += f" ({span} of them in each row)"
-    seeds = len(transfer.seeds)
+    numbers = sorted({evaluation.seeds for evaluation in evaluations}) or [len(transfer.seeds)]
+    seeds = numbers[-1]
+    span = f"{seeds}" if len(numbers) == 1 else f"{numbers[0]} to {seeds}"
     notes[0] += (
-        f" and its 95% percentile bootstrap interval, over {seeds} training seeds and the episodes "
+        f" and its 95% percentile bootstrap interval, over {span} training seeds and the episodes "
         "within each."
         if seeds > 1
         else " and its 95% percentile bootstrap interval, over the episodes of one training seed."
