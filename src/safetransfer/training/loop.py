@@ -87,41 +87,27 @@ class Run(Learner):
         acting = choose_actor_device(t.actor_device, choose_device(t.device))
         self.env = make_env(settings.env, t.num_envs, threads=max(1, t.threads - 1))
         try:
-            self._build(settings, run_dir, command, init, carry, saved, acting)
+            super().__init__(
+                settings, run_dir, shapes_of(self.env), self.env.mocap, command, init, carry, saved
+            )
+            self.overlapped = t.threads > 1
+            # The collector acts with a copy that the updates do not touch meanwhile.
+            self.actor = copy.deepcopy(self.agent.actor).requires_grad_(False).to(acting)
+            self.begins_anew = False  # goes on with new episodes: the open ones could not be kept
+            self._sync_actor()
+            self.collector = Collector(
+                self.env,
+                self.actor,
+                t.seed,
+                settings.agent.reward_scale,
+                settings.agent.gamma,
+                t.mode_episodes,
+            )
+            if saved is not None:
+                self.load(saved)
         except BaseException:
             self.env.close()
             raise
-
-    def _build(
-        self,
-        settings: Settings,
-        run_dir: Path,
-        command: str | None,
-        init: str | Path | None,
-        carry: str,
-        saved: Mapping[str, Any] | None,
-        acting: torch.device,
-    ) -> None:
-        t = settings.train
-        super().__init__(
-            settings, run_dir, shapes_of(self.env), self.env.mocap, command, init, carry, saved
-        )
-        self.overlapped = t.threads > 1
-        # The collector acts with a copy that the updates do not touch meanwhile.
-        self.actor = copy.deepcopy(self.agent.actor).requires_grad_(False)
-        self.actor.to(acting)
-        self.begins_anew = False  # goes on with new episodes: the open ones could not be kept
-        self._sync_actor()
-        self.collector = Collector(
-            self.env,
-            self.actor,
-            t.seed,
-            settings.agent.reward_scale,
-            settings.agent.gamma,
-            t.mode_episodes,
-        )
-        if saved is not None:
-            self.load(saved)
 
     def state_dict(self) -> dict[str, Any]:
         state = super().state_dict() | {"collector": self.collector.state_dict()}
