@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from safetransfer import cli, settings_io
 from safetransfer.training import evaluate, loop
 from safetransfer.training.settings import Settings, preset
+
+RESULTS = Path(__file__).resolve().parents[1] / "results"
 
 
 def leaves(settings: dict, prefix: str = "") -> list[str]:
@@ -352,10 +357,25 @@ def test_an_interrupt_says_how_to_go_on(capsys, monkeypatch):
     assert "same command goes on" in capsys.readouterr().err
 
 
-def test_a_reader_that_has_seen_enough_is_no_error():
-    command = f"{sys.executable} -m safetransfer --help | true; echo ${{PIPESTATUS[0]}}"
-    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True)
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_reader_that_has_seen_enough_is_no_error(unbuffered):
+    command = (
+        f"{sys.executable} -m safetransfer report {RESULTS / 'point'} --markdown | true;"
+        "echo ${PIPESTATUS[0]}"
+    )
+    done = subprocess.run(
+        ["bash", "-c", command], capture_output=True, text=True, check=True,
+        env=os.environ | {"PYTHONUNBUFFERED": unbuffered},
+    )  # fmt: skip
     assert (done.stdout.strip(), done.stderr) == ("0", "")
+
+
+def test_another_broken_pipe_is_an_error(capsys, monkeypatch):
+    def broken(*args, **kwargs):
+        raise BrokenPipeError(errno.EPIPE, "Broken pipe")  # of a worker's, for instance
+
+    monkeypatch.setattr(loop, "train", broken)
+    assert "Broken pipe" in refused(capsys, "train", "--run", "x")
 
 
 def test_a_path_that_cannot_be_written_is_named(capsys, tmp_path):

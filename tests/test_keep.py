@@ -125,12 +125,15 @@ def test_another_agent_is_not_overwritten(run, tmp_path):
     settings = preset("smoke")
     settings.agent.gamma = 0.9
     train(settings, tmp_path / "other")
-    with pytest.raises(SettingError, match=r"of another kind: settings\.agent\.gamma"):
+    with pytest.raises(SettingError, match=r"holds another agent: settings\.agent\.gamma"):
         keep(tmp_path / "other", tmp_path / "agent")
     (tmp_path / "moved").mkdir()
     (tmp_path / "moved" / "transfer.json").write_text("{}")
     with pytest.raises(SettingError, match="holds a transfer"):
         keep(run, tmp_path / "moved")
+    (tmp_path / "agent" / "config.json").write_text("{}")
+    with pytest.raises(SettingError, match="does not say which settings"):
+        keep(run, tmp_path / "agent")
     (tmp_path / "file").write_text("")
     with pytest.raises(SettingError, match="is a file"):
         keep(run, tmp_path / "file")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
 import shutil
 import xml.etree.ElementTree as ElementTree
@@ -127,6 +128,15 @@ def test_again_does_nothing_and_another_value_is_added(finished, agents, tmp_pat
     assert [p.value for p in read_study(out).along("zeroshot")] == [0.0, 0.5, 1.0]
 
 
+def test_fine_tuning_goes_on_where_agents_lie_elsewhere_by_now(finished, agents, tmp_path):
+    out = tmp_path / "study"
+    shutil.copytree(finished[0], out)
+    moved = [shutil.copytree(agent, tmp_path / f"moved-{k}") for k, agent in enumerate(agents)]
+    plan = dataclasses.replace(finished[1], agents=tuple(map(str, moved)), finetune_epochs=2)
+    run_study(out, plan, say=lambda text: None)
+    assert read_rows(out / "agent-1" / "likeness-0" / "finetune")[-1]["epoch"] == 2
+
+
 def test_more_episodes_are_measured_anew(finished, agents, tmp_path):
     done, _, _ = finished
     out = tmp_path / "study"
@@ -207,7 +217,7 @@ def test_one_agent_is_one_seed(agents, tmp_path):
     with pytest.raises(SettingError, match="is the same agent as"):
         run_study(tmp_path / "out", StudyPlan((agents[0], str(tmp_path / "copy"))))
     (tmp_path / "config.json").write_text("{}")
-    with pytest.raises(SettingError, match="holds a run or a transfer already"):
+    with pytest.raises(SettingError, match="holds a run already"):
         run_study(tmp_path, StudyPlan((agents[0],)))
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+import select
 import shlex
 import sys
 from collections.abc import Sequence
@@ -113,14 +114,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments = _parse(name, command, argv)
         arguments.command_line = shlex.join(["safetransfer", *argv])
         assert command is not None
-        return command.module.run(arguments) or 0
+        status = command.module.run(arguments) or 0
+        sys.stdout.flush()  # what cannot be written is found out here, and not when Python ends
+        return status
     except SafeTransferError as error:
         return _fail(str(error))
-    except BrokenPipeError:  # whoever read has seen enough
-        with contextlib.suppress(OSError, ValueError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     except OSError as error:
+        if isinstance(error, BrokenPipeError) and _reader_has_left():  # and has seen enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 0
         if error.errno is None:  # not of the operating system
             raise
         about = f"{error.filename}: " if error.filename else ""
@@ -128,6 +130,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print(f"\nInterrupted. {command.interrupted if command else ''}", file=sys.stderr)
         return 130
+
+
+def _reader_has_left() -> bool:
+    """Whether standard output is a pipe that nobody reads any more; other pipes may break, too."""
+    with contextlib.suppress(AttributeError, OSError, ValueError):  # no poll, no file of its own
+        output = select.poll()
+        output.register(sys.stdout.fileno(), 0)
+        return any(flags & select.POLLERR for _, flags in output.poll(0))
+    return False
 
 
 def _fail(message: str) -> int:

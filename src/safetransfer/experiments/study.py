@@ -34,10 +34,8 @@ from safetransfer.training.evaluate import (
 )
 from safetransfer.training.loop import train
 from safetransfer.training.machine import cores
-from safetransfer.training.run_directory import CONFIG as RUN
-from safetransfer.training.run_directory import is_finished
-
-PLAN = "study.json"
+from safetransfer.training.run_directory import STUDY as PLAN
+from safetransfer.training.run_directory import is_finished, require_room
 
 
 def run_study(
@@ -123,7 +121,9 @@ def _finetune(run_dir: Path, plan: StudyPlan, agent: Path, value: float) -> None
     settings = settings_io.updated(settings, fine_tuning_of(settings.env)[0])
     settings.train.epochs = plan.finetune_epochs
     title = f"fine-tuning in {plan.env}, {plan.vary} {value:g}"
-    train(settings, run_dir, init=agent, carry=plan.carry, title=title)
+    # One that goes on is known by what it holds: the agent may lie elsewhere by now.
+    begun = (run_dir / checkpoint.FILE_NAME).exists()
+    train(settings, run_dir, init=None if begun else agent, carry=plan.carry, title=title)
 
 
 def fingerprint(agent: Path) -> str:
@@ -133,11 +133,7 @@ def fingerprint(agent: Path) -> str:
 
 def _write_plan(out: Path, plan: StudyPlan, command: str | None) -> None:
     """Record the study; one of other agents or hallways is refused, more values are welcome."""
-    for name in (RUN, checkpoint.FILE_NAME, "transfer.json"):
-        if (out / name).exists():
-            raise SettingError(f"{out} holds a run or a transfer already; name another --out")
-    if out.exists() and not out.is_dir():
-        raise SettingError(f"{out} is a file; a study needs a directory")
+    require_room(out, PLAN)
     agents = [{"path": a, "sha256": fingerprint(Path(a))} for a in plan.agents]
     document: dict[str, Any] = settings_io.to_dict(plan) | {"agents": agents, "command": command}
     document["mocap"] = plan.mocap and Path(plan.mocap).name

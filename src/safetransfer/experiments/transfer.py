@@ -29,16 +29,19 @@ from safetransfer.envs.gym_settings import GymSettings
 from safetransfer.envs.naming import directory_name, settings_for
 from safetransfer.errors import CheckpointError, RenderingError, SettingError
 from safetransfer.experiments.plans import ABLATIONS, TransferPlan
-from safetransfer.experiments.study import PLAN as STUDY
 from safetransfer.training import checkpoint, logs
-from safetransfer.training.build import check_equal_spaces, make_env, shapes_of_checkpoint
+from safetransfer.training.build import (
+    check_equal_spaces,
+    make_env,
+    require_start,
+    shapes_of_checkpoint,
+)
 from safetransfer.training.evaluate import EVALUATION_SEED, evaluate_checkpoint
 from safetransfer.training.loop import train
-from safetransfer.training.run_directory import CONFIG as RUN
-from safetransfer.training.run_directory import is_finished
-from safetransfer.training.settings import HOW_IT_IS_CARRIED_OUT, Settings
+from safetransfer.training.run_directory import TRANSFER as PLAN
+from safetransfer.training.run_directory import is_finished, require_room
+from safetransfer.training.settings import MAY_CHANGE, Settings
 
-PLAN = "transfer.json"
 REFERENCE = "reference.json"  # marks a run that was copied from another transfer
 
 
@@ -79,7 +82,7 @@ def run_transfer(
         say(f"no films: {', '.join(dark)} cannot be rendered as rgb_array")
         plan = dataclasses.replace(plan, films=False)
     # Whatever can be refused is refused before the plan is written, which the next try must equal.
-    _check_directory(out)
+    require_room(out, PLAN)
     tuned = _fine_tuning(settings, plan)
     _check_networks(settings, plan, tuned)
     for seed in plan.seeds:
@@ -215,16 +218,6 @@ def _check_environments(settings: Settings, plan: TransferPlan) -> None:
         return
     for env in named:  # of one robot, between which it can move
         make_env(env, 1).close()
-
-
-def _check_directory(out: Path) -> None:
-    if out.exists() and not out.is_dir():
-        raise SettingError(f"{out} is a file; a transfer needs a directory")
-    for name in (RUN, checkpoint.FILE_NAME, STUDY):
-        if (out / name).exists():
-            raise SettingError(
-                f"{out} holds {'a study' if name == STUDY else 'a run'} already; name another --out"
-            )
 
 
 def _check_networks(settings: Settings, plan: TransferPlan, tuned: Settings) -> None:
@@ -372,16 +365,12 @@ def _check_kept(kept: Path, settings: Settings, tuned: Settings, plan: TransferP
             there, here = theirs[section].get(name), ours[section].get(name)
             if there != here:
                 different.append(f"{section}.{name} ({there}, here {here})")
-    different += network_differences(theirs["agent"], ours["agent"])
     if different:
         raise SettingError(
             f"{kept} was trained with another {', '.join(different)}; "
             f"--config {kept}/config.json takes its settings"
         )
-    if plan.carry == "replay" and payload.get("replay") is None:
-        raise CheckpointError(
-            f"{kept} holds no replay to carry over; it is kept with train.checkpoint_replay"
-        )
+    require_start(payload, kept, settings, plan.carry)
     if "shapes" in payload:  # what is carried over is carried over once, and thrown away
         begun = Agent(shapes_of_checkpoint(payload), tuned.agent)
         begun.load_state_dict(payload["agent"], plan.carry)
@@ -447,8 +436,7 @@ def _write_plan(out: Path, plan: TransferPlan, settings: Settings, command: str 
             document[name] = [*kept, *(x for x in document[name] if x not in kept)]
         free = (
             "command", "seeds", "to", "ablations", "scratch", "films", "episode_steps",
-            "reference", "settings.train.precision",
-            *(f"settings.{name}" for name in HOW_IT_IS_CARRIED_OUT),
+            "reference", *(f"settings.{name}" for name in MAY_CHANGE),
         )  # fmt: skip
         places = [settings_for(name, settings.env) for name in plan.places]
         if all("mocap" in place.indifferent for place in places):

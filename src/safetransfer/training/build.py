@@ -8,9 +8,11 @@ from typing import Any
 import gymnasium as gym
 import torch
 
+from safetransfer import settings_io
 from safetransfer.agent.agent import Agent
 from safetransfer.agent.networks import Shapes
 from safetransfer.agent.precision import choose_precision
+from safetransfer.agent.settings import network_differences
 from safetransfer.envs.gym_env import GymVectorEnv
 from safetransfer.envs.gym_settings import GymSettings
 from safetransfer.envs.hallway import HallwayVectorEnv
@@ -67,6 +69,22 @@ def require_equal_spaces(trained: Shapes, there: Shapes, name: str) -> None:
 def _in_words(shapes: Shapes) -> str:
     camera = "no" if shapes.camera is None else "a " + " x ".join(map(str, shapes.camera))
     return f"{camera} picture, {shapes.proprio} other inputs and {shapes.actions} actions"
+
+
+def require_start(start: Mapping[str, Any], path: object, settings: Settings, carry: str) -> None:
+    """Raise CheckpointError where a run of `settings` could not begin from what a checkpoint,
+    `start`, has at `path`: by networks of other shapes, or without what is carried over."""
+    ours = settings_io.to_dict(settings.agent)
+    different = network_differences(start.get("settings", {}).get("agent", {}), ours)
+    if different:
+        raise CheckpointError(
+            f"{path} was trained with another {', '.join(different)}; --config with its "
+            "config.json takes its settings"
+        )
+    if carry == "replay" and start.get("replay") is None:
+        raise CheckpointError(
+            f"{path} holds no replay to carry over; it is kept with train.checkpoint_replay"
+        )
 
 
 def check_equal_spaces(settings: Sequence[EnvSettings]) -> None:

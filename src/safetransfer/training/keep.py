@@ -18,15 +18,14 @@ from safetransfer.agent.agent import acting_state
 from safetransfer.agent.networks import policy_weights
 from safetransfer.errors import CheckpointError, SettingError
 from safetransfer.training import checkpoint, logs
-from safetransfer.training.settings import HOW_IT_IS_CARRIED_OUT, Settings
+from safetransfer.training.run_directory import CONFIG, require_room
+from safetransfer.training.run_directory import TRANSFER as PLAN
+from safetransfer.training.settings import MAY_CHANGE, Settings
 from safetransfer.training.stages import STAGE_OF
 
 AGENTS = "agents.json"
-PLAN = "transfer.json"
-CONFIG = "config.json"
 _KEPT = ("networks", "normaliser", "q_target", "log_alpha", "multiplier", "updates")
-_KINDS = {PLAN: "a transfer", CONFIG: "an agent"}
-_FREE = tuple(f"settings.{name}" for name in HOW_IT_IS_CARRIED_OUT)
+_FREE = ("settings.train.epochs", *(f"settings.{name}" for name in MAY_CHANGE))
 _KEPT_TO_ACT = ("networks", "normaliser", "updates")
 
 
@@ -53,8 +52,6 @@ def keep(source: str | Path, destination: str | Path, stage: str = "pretrained")
     source, destination = Path(source), Path(destination)
     if source.resolve() == destination.resolve():
         raise SettingError(f"{source} cannot be kept at {destination}: that is where it is")
-    if destination.exists() and not destination.is_dir():
-        raise SettingError(f"{destination} is a file; what is kept needs a directory")
     if not (source / PLAN).exists():
         _require_same_run(source / CONFIG, destination, CONFIG)
         _keep_agent(source, destination, destination.parent, stage)
@@ -84,26 +81,24 @@ def keep(source: str | Path, destination: str | Path, stage: str = "pretrained")
 def _require_same_run(source: Path, destination: Path, name: str) -> None:
     """Raise SettingError where something else than an earlier state of the same run, or the same
     transfer, is kept at the destination."""
-    for other in {PLAN, CONFIG} - {name}:
-        if (destination / other).exists():
-            raise SettingError(f"{destination} holds {_KINDS[other]}; name another directory")
+    require_room(destination, name)
     there = destination / name
     if not (source.exists() and there.exists()):
         return
     ours, theirs = settings_io.read_file(source), settings_io.read_file(there)
-    for document in (ours, theirs):
-        _forget_clips(document)
+    for document, path in ((ours, source), (theirs, there)):
+        try:
+            _forget_clips(document)
+        except (KeyError, TypeError):
+            raise SettingError(f"{path} does not say which settings it is of") from None
         document["settings"] = settings_io.with_defaults(Settings, document["settings"])
     names = ("settings", "init", "env", "start", "start_in", "finetune", "carry")
     kept, new = ({n: d[n] for n in names if n in d} for d in (theirs, ours))
-    different = [
-        line
-        for line in settings_io.differences(kept, new)
-        if not line.startswith(("settings.train.epochs", *_FREE))
-    ]
+    different = [line for line in settings_io.differences(kept, new) if not line.startswith(_FREE)]
     if different:
         raise SettingError(
-            f"{destination} holds {_KINDS[name]} of another kind: {'; '.join(different[:3])}"
+            f"{destination} holds another {'transfer' if name == PLAN else 'agent'}: "
+            f"{'; '.join(different[:3])}"
             f"{' and more' if len(different) > 3 else ''}. Remove it first, or name another "
             "directory"
         )

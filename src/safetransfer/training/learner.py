@@ -20,7 +20,7 @@ import torch
 from safetransfer import settings_io
 from safetransfer.agent.agent import MUST_BE_FINITE, Batch
 from safetransfer.agent.networks import Shapes
-from safetransfer.agent.settings import CARRY, network_differences
+from safetransfer.agent.settings import CARRY
 from safetransfer.errors import CheckpointError, SettingError, TrainingError, UnknownNameError
 from safetransfer.replay import Chunk, SequenceReplay
 from safetransfer.replay.memory import check_memory
@@ -30,6 +30,7 @@ from safetransfer.training.build import (
     choose_device,
     make_agent,
     require_equal_spaces,
+    require_start,
     shapes_of_checkpoint,
 )
 from safetransfer.training.logs import RunLog
@@ -102,25 +103,11 @@ class Learner:
         start = checkpoint.load(init)
         if "shapes" in start:
             require_equal_spaces(shapes_of_checkpoint(start), shapes, self.settings.env.name)
-        self._require_equal_networks(start, init)
+        require_start(start, init, self.settings, carry)
         self.agent.load_state_dict(part(start, "agent", init), carry)
         if carry == "replay":
-            if start.get("replay") is None:
-                raise CheckpointError(
-                    f"{init} holds no replay to carry over; it is kept with train.checkpoint_replay"
-                )
             self.replay.load_state_dict(start["replay"])
             self.replay.close_episodes()
-
-    def _require_equal_networks(self, start: Mapping[str, Any], init: str | Path) -> None:
-        ours = settings_io.to_dict(self.settings.agent)
-        theirs = start.get("settings", {}).get("agent", {})
-        different = network_differences(theirs, ours)
-        if different:
-            raise CheckpointError(
-                f"{init} was trained with another {', '.join(different)}; --config with its "
-                "config.json takes its settings"
-            )
 
     def _check_replay(self, shapes: Shapes) -> None:
         """Raise SettingError where learning could never start, or the replay is beyond memory."""

@@ -71,7 +71,7 @@ def memory_gib() -> float | None:
         there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, OSError, ValueError):
         return None
-    return round(min(there, *_container_limits(), there) / 2**30, 1)
+    return round(min([there, *_container_limits()]) / 2**30, 1)
 
 
 def _container_limits(root: Path = Path("/sys/fs/cgroup"), own: str | None = None) -> list[int]:

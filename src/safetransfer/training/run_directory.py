@@ -11,19 +11,22 @@ from safetransfer import settings_io
 from safetransfer.errors import SettingError
 from safetransfer.training import checkpoint, logs
 from safetransfer.training.machine import describe_machine, versions
-from safetransfer.training.settings import HOW_IT_IS_CARRIED_OUT, Settings
+from safetransfer.training.settings import MAY_CHANGE, Settings
 
-CONFIG = "config.json"
+CONFIG, TRANSFER, STUDY = "config.json", "transfer.json", "study.json"
+_HELD = {
+    CONFIG: "a run",
+    checkpoint.FILE_NAME: "a run",
+    TRANSFER: "a transfer",
+    STUDY: "a study",
+}
 
 # What may have been sent into a run's directory before it began: output, and hidden files.
 _OF_THE_SHELL = re.compile(r"^\.|\.(log|out|err|txt)$")
 
 # How long to train (the learning rates then fall towards the new end) and how to go about it may
 # change; what is trained may not.
-# A run may also move from a GPU to a CPU, which does not have every precision.
-_MAY_CHANGE = (
-    "train.epochs", "train.precision", "agent.act_by", "agent.act_noise", *HOW_IT_IS_CARRIED_OUT,
-)  # fmt: skip
+_MAY_CHANGE = ("train.epochs", "agent.act_by", "agent.act_noise", *MAY_CHANGE)
 
 
 def open_directory(run_dir: Path, settings: Settings) -> dict[str, Any] | None:
@@ -76,6 +79,16 @@ def _in_words(start: Any) -> str:
     if not isinstance(start, Mapping):
         return "nothing"
     return f"{start.get('checkpoint')} (its {start.get('carry')})"
+
+
+def require_room(directory: Path, own: str) -> None:
+    """Raise SettingError where what has a file named `own` (CONFIG, TRANSFER or STUDY) would be
+    written into a file, or over something of another kind."""
+    if directory.exists() and not directory.is_dir():
+        raise SettingError(f"{directory} is a file; {_HELD[own]} needs a directory")
+    for name, what in _HELD.items():
+        if what != _HELD[own] and (directory / name).exists():
+            raise SettingError(f"{directory} holds {what} already; name another directory")
 
 
 def require_own_directory(run_dir: Path) -> None:

@@ -27,6 +27,8 @@ HOW_IT_IS_CARRIED_OUT = (
     "train.actor_backlog", "train.actor_chunk", "train.cuda_graphs", "train.checkpoint_minutes",
     "train.checkpoint_replay", "train.tensorboard",
 )  # fmt: skip
+# With another precision a run may go on, too: a CPU does not have all that a GPU has.
+MAY_CHANGE = ("train.precision", *HOW_IT_IS_CARRIED_OUT)
 LARGEST_SEED = 2**63 - 1
 
 
