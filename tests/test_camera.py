@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
+import importlib
 import pickle
+import pkgutil
 
 import mujoco
 import numpy as np
 import pytest
+from numba.core.dispatcher import Dispatcher
 
+from safetransfer import envs
 from safetransfer.benchmarks.camera import make_scene
 from safetransfer.benchmarks.mujoco_scene import reference_depth, reference_model
-from safetransfer.envs.camera import (
-    Camera,
-    Scene,
-    compiled,
-    decode_depth,
-    encode_depth,
-    look_at,
-)
-from safetransfer.envs.camera.depth import trace_depth
-from safetransfer.envs.camera.shade import trace_color
+from safetransfer.envs import compiled
+from safetransfer.envs.camera import Camera, Scene, decode_depth, encode_depth, look_at
+from safetransfer.envs.camera import compiled as camera_compiled
 from safetransfer.errors import SettingError
 
 KINDS = {"planes": 2, "boxes": 6, "cylinders": 8, "capsules": 8, "spheres": 6, "ellipsoids": 6}
@@ -328,13 +325,29 @@ def test_bad_input_says_what_would_be_right():
         Camera(width=0)
 
 
-def test_cached_kernels_answer_for_all_sources():
+def test_cached_functions_answer_for_all_sources():
     """A compiled function kept on disk is renewed when any file that it calls into changes.
 
     Looks into numba, which has no public way to say this; fails if numba moves it.
     """
-    for function in (trace_depth, trace_color):
-        assert function._cache._cache_file._source_stamp == compiled._STAMP
+    seen = set()
+    for module in pkgutil.walk_packages(envs.__path__, "safetransfer.envs."):
+        for function in vars(importlib.import_module(module.name)).values():
+            if isinstance(function, Dispatcher):
+                home = function.py_func.__module__
+                stamp = camera_compiled._STAMP if ".camera." in home else compiled._STAMP
+                assert function._cache._cache_file._source_stamp == stamp, function
+                seen.add(home)
+    assert {"safetransfer.envs.people", "safetransfer.envs.camera.depth"} <= seen
+
+
+def test_a_source_that_changes_or_comes_in_changes_the_digest(tmp_path):
+    (tmp_path / "a.py").write_text("FIRST = 1")
+    before = compiled.digest(tmp_path)
+    (tmp_path / "a.py").write_text("FIRST = 2")
+    changed = compiled.digest(tmp_path)
+    (tmp_path / "b.py").write_text("SECOND = 1")
+    assert len({before, changed, compiled.digest(tmp_path)}) == 3
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, 1e30])

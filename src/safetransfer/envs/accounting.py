@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import numba
+from safetransfer.envs.compiled import kernel
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def note_touches(
     active, sensors, first_touch, owner,
     touched_now, touched_ever, first_touches, in_contact, at_side_wall,
@@ -33,7 +33,7 @@ def note_touches(
             at_side_wall[n] = True
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def account(
     active, qpos, unstable, first_touches, in_contact, at_side_wall,
     first_touch_only, side_wall_cost, reward_per_metre, length, max_steps,

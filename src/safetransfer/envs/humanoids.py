@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import mujoco
-import numba
 import numpy as np
 
 from safetransfer.envs.camera import Scene
+from safetransfer.envs.compiled import kernel
 from safetransfer.envs.contacts import TOUCHES_OBSTACLES
 from safetransfer.envs.mocap import load_clips
 from safetransfer.envs.obstacles import PARKED, Course, take_nearest
@@ -115,7 +115,7 @@ class Humanoids(Course):
         self.crowd.set_state(state)
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _fill_people(
     active, robots, a, b, radius, center, group_radius, reach, owner, position, turn, size
 ):  # fmt: skip

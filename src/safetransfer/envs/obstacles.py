@@ -8,10 +8,10 @@ course is out of its reach and needs no body. The camera sees all of it.
 from __future__ import annotations
 
 import mujoco
-import numba
 import numpy as np
 
 from safetransfer.envs.camera import Scene
+from safetransfer.envs.compiled import kernel
 from safetransfer.envs.contacts import TOUCHES_OBSTACLES, add_touch_sensor
 from safetransfer.envs.robots import Robot
 from safetransfer.envs.settings import HallwaySettings
@@ -264,7 +264,7 @@ class Poles(_Standing):
         return not np.any(away < self.robot.reach + 0.1)
 
 
-@numba.njit(cache=True)
+@kernel
 def _scatter(candidates, apart, places):
     """Take candidates (K, 2) in turn if `apart` from those taken; returns how many were placed."""
     placed = 0
@@ -284,7 +284,7 @@ def _scatter(candidates, apart, places):
     return placed
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def take_nearest(nearest, chosen, found, distance, k):
     """Insert k into the `found` nearest so far, sorted; returns how many there are then."""
     slots = len(nearest)
@@ -302,7 +302,7 @@ def take_nearest(nearest, chosen, found, distance, k):
     return found + 1
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _fill_standing(active, robots, places, cross_weight, limit, z, owner, position):
     """Give each slot one of the nearest obstacles within `limit`, nearest first."""
     slots = owner.shape[1]

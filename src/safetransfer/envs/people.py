@@ -16,9 +16,9 @@ import functools
 import hashlib
 from collections.abc import Mapping, Sequence
 
-import numba
 import numpy as np
 
+from safetransfer.envs.compiled import inlined, kernel
 from safetransfer.envs.mocap.clips import FACING, HEIGHT, VELOCITY, ClipLibrary
 from safetransfer.envs.mocap.skeleton import BONES, PARENTS
 from safetransfer.errors import SettingError
@@ -40,7 +40,7 @@ _SLOW = 0.15  # m/s; who hardly moves is not turned
 _CANDIDATES = 24
 
 
-@numba.njit(cache=True, inline="always")
+@inlined
 def _uniform(seed, person, event):
     """A number in [0, 1) that depends on nothing but its arguments (splitmix64's finaliser)."""
     z = seed + np.uint64(0x9E3779B97F4A7C15) * np.uint64(
@@ -52,7 +52,7 @@ def _uniform(seed, person, event):
     return np.float64(z >> np.uint64(11)) * (1.0 / 9007199254740992.0)
 
 
-@numba.njit(cache=True)
+@kernel
 def _pose(row, cos, sin, lengths, x, y, z, a, b):
     """Chain the bones of one clip frame, turned about the vertical, from a root at (x, y, z)."""
     for j in range(_B):
@@ -69,7 +69,7 @@ def _pose(row, cos, sin, lengths, x, y, z, a, b):
         b[j, 2] = sz + length * dz
 
 
-@numba.njit(cache=True)
+@kernel
 def _pose_towards(row, cos, sin, last, last_cos, last_sin, share, lengths, x, y, z, a, b):
     """As `_pose`, while coming from another clip: each bone moves as it does in this clip, from the
     frame `last` to `row`, and closes `share` of the angle to where it should point.
@@ -120,7 +120,7 @@ def _pose_towards(row, cos, sin, last, last_cos, last_sin, share, lengths, x, y,
         b[j, 0], b[j, 1], b[j, 2] = sx + unit * ex, sy + unit * ey, sz + unit * ez
 
 
-@numba.njit(cache=True)
+@kernel
 def _bound(a, b, radii, center):
     """Sphere around a person: centre of the box of the capsules' ends, radius to the farthest."""
     low0 = high0 = a[0, 0]
@@ -141,7 +141,7 @@ def _bound(a, b, radii, center):
     return farthest * np.float32(1.00001)
 
 
-@numba.njit(cache=True)
+@kernel
 def _other_clip(number, clip, clips):
     """A clip other than `clip` (where there is one), from a number in [0, 1)."""
     if clips == 1:
@@ -150,7 +150,7 @@ def _other_clip(number, clip, clips):
     return choice + 1 if choice >= clip else choice
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _step(
     envs, steps, dt, blend_steps, limits,
     rows, start, frames, clip_leg, floor, body_lengths, body_leg,
@@ -239,7 +239,7 @@ def _step(
             radius[e, p] = _bound(a, b, radii, center[e, p])
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _reset(
     envs, seeds, keep_clear, clear_radius, dt, limits,
     rows, start, frames, clip_leg, floor, body_lengths, body_radii, body_leg,

@@ -7,10 +7,10 @@ with boxes only: poles and people stay unseen.
 from __future__ import annotations
 
 import mujoco
-import numba
 import numpy as np
 
 from safetransfer.envs.camera import Scene
+from safetransfer.envs.compiled import kernel
 from safetransfer.envs.contacts import TOUCHES_OBSTACLES
 from safetransfer.envs.obstacles import (
     PARKED,
@@ -187,7 +187,7 @@ class VariedWalls(Course):
         self.half[:] = state["half"]
 
 
-@numba.njit(cache=True)
+@kernel
 def _place(candidates, heights, apart, center, half):
     """Place the first try of each of candidates (K, tries, 4) that is `apart` from those placed."""
     placed = 0
@@ -209,7 +209,7 @@ def _place(candidates, heights, apart, center, half):
                 break
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _fill_blocks(active, robots, center, half, limit, owner, position, size):
     """Give each slot one of the blocks within `limit` of the robot, nearest first."""
     slots = owner.shape[1]

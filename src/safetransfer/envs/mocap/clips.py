@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
-import numba
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
+from safetransfer.envs.compiled import kernel
 from safetransfer.envs.mocap.amc import read_amc
 from safetransfer.envs.mocap.asf import read_asf
 from safetransfer.envs.mocap.builtin import STATURES, builtin_motions, human_skeleton
@@ -122,7 +122,7 @@ def _ground(low: np.ndarray, step: float) -> np.ndarray:
     return np.convolve(ground, kernel / kernel.sum(), mode="valid")
 
 
-@numba.njit(cache=True)
+@kernel
 def _limit_speed(directions, most):
     """Let no bone of directions (T, B, 3) turn by more than `most` (B,) radians per frame."""
     for t in range(1, len(directions)):
