@@ -9,6 +9,7 @@ import torch
 
 from safetransfer.agent.agent import Agent, Batch, acting_state
 from safetransfer.agent.networks import Encoder, Shapes
+from safetransfer.agent.normaliser import Normaliser
 from safetransfer.agent.settings import AgentSettings
 from safetransfer.errors import CheckpointError, UnknownNameError
 
@@ -29,7 +30,7 @@ def batch_of(shapes=SHAPES, steps=3, n=2, hidden=8, seed=0):
     return Batch(
         obs=obs,
         last_reward=torch.randn(steps + 1, n, generator=g),
-        last_cost=torch.zeros(steps + 1, n),
+        last_cost=torch.rand(steps + 1, n, generator=g),
         carry=torch.zeros(n, hidden),
         action=torch.rand(steps, n, shapes.actions, generator=g) * 2 - 1,
         reward=torch.randn(steps, n, generator=g),
@@ -90,11 +91,87 @@ def test_losses_by_hand():
 
 
 def test_multiplier_by_the_replayed_cost_critic():
-    # beta + lr ((1 - gamma_c) Qc / decisions' steps - c): 0.2 * 0.5 / 2 - 0.01 = 0.04
-    agent = Agent(SHAPES, AgentSettings(**SMALL, multiplier_signal="critic", gamma_cost=0.8,
-                                        multiplier_lr=1.0), steps_per_decision=2)  # fmt: skip
+    # beta + lr ((1 - gamma_c) Qc / scale / decisions' steps - c): 0.2 * 0.5 / 4 / 2 - 0.01 = 0.0025
+    settings = AgentSettings(
+        **SMALL, multiplier_signal="critic", gamma_cost=0.8, cost_scale=4.0, multiplier_lr=1.0
+    )
+    agent = Agent(SHAPES, settings, steps_per_decision=2)
     constant_heads(agent.networks.q, [0.0, 0.0, 0.5])
-    assert agent.update(batch_of())["multiplier"] == pytest.approx(0.04)
+    assert agent.update(batch_of())["multiplier"] == pytest.approx(0.0025)
+
+
+@pytest.mark.parametrize(
+    ("changes", "price", "divisor"),
+    [
+        ({}, 1.5, 2.5),
+        ({"normalise_objective": False}, 1.5, 1.0),
+        ({"constraint_warmup": 1}, 0.0, 1.0),
+        ({"constraint": "off"}, 0.0, 1.0),
+    ],
+)
+def test_what_cost_is_to_the_policy(changes, price, divisor):
+    agent = agent_of(alpha=0.3, multiplier_init=1.5, **changes)
+    constant_heads(agent.networks.q, [2.0, 3.0, 0.5])
+    metrics = agent.update(batch_of())
+    loss = -(2.0 + 0.3 * metrics["entropy"] - price * 0.5) / divisor
+    assert metrics["loss_pi"] == pytest.approx(loss, rel=1e-4)
+
+
+def test_gradients_that_are_too_large_are_scaled_down_each_loss_s_by_itself():
+    free, bound = agent_of(max_grad_norm=1e9), agent_of(max_grad_norm=1e-3)
+    noise = torch.ones(4, 2, 2)
+    metrics = bound.update(batch_of(), None, noise)
+    assert metrics == free.update(batch_of(), None, noise)  # as they were before
+    n = bound.networks
+    policy = list(n.policy.parameters())
+    critics = [p for p in n.parameters() if not any(p is other for other in policy)]
+    for name, parameters in (("grad_norm", critics), ("grad_norm_pi", policy)):
+        assert metrics[name] > 2e-3
+        norm = torch.cat([p.grad.flatten() for p in parameters]).norm().item()
+        assert norm == pytest.approx(1e-3, rel=1e-3)
+
+
+def test_the_normaliser_s_moments_are_those_of_all_rows():
+    rows = torch.randn(60, 3, generator=torch.Generator().manual_seed(0)).double()
+    rows = rows * torch.tensor([1.0, 5.0, 0.1]) + torch.tensor([0.0, 100.0, -3.0])
+    normaliser = Normaliser(3)
+    for part in rows.split([7, 1, 52]):
+        normaliser.update(part)
+    mean, std = rows.mean(0), rows.std(0, correction=0)
+    expected = ((rows - mean) / std).float()
+    torch.testing.assert_close(normaliser(rows.float()), expected, rtol=1e-3, atol=1e-3)
+    assert normaliser((mean + 9 * std).float()).tolist() == [5.0] * 3
+    assert normaliser((mean - 9 * std).float()).tolist() == [-5.0] * 3
+
+
+def test_learning_sees_what_acting_does_the_normalised_proprioception():
+    mean, std = torch.tensor([1.0, -20.0, 300.0]), torch.tensor([2.0, 0.5, 30.0])
+    batch, noise = batch_of(), torch.zeros(4, 2, 2)
+    raw = copy.deepcopy(batch)
+    raw.obs["proprio"] = batch.obs["proprio"] * std + mean
+    agents = agent_of(), agent_of()
+    agents[1].normaliser.update(torch.stack([mean - std, mean + std]))
+    for agent in agents:
+        with torch.no_grad():
+            agent.networks.policy.weights[-1].normal_(std=0.3, generator=torch.Generator())
+    given = [batch, raw]
+    acted, starts, learned = [], [], []
+    for agent, b in zip(agents, given, strict=True):
+        obs = {name: value[0].numpy() for name, value in b.obs.items()}
+        last = b.last_reward[0].numpy(), b.last_cost[0].numpy()
+        acted.append(agent.actor.act(obs, *last, agent.actor.initial_carry(2))[0])
+        starts.append(agent.q_at_start(obs, b.action[0].numpy()))
+        learned.append(agent.update(b, 0.02, noise))
+    np.testing.assert_allclose(*acted, atol=1e-4)
+    np.testing.assert_allclose(*starts, atol=1e-4)
+    assert learned[0] == pytest.approx(learned[1], rel=1e-3, abs=1e-4)
+
+
+def test_q_at_an_episode_s_start_is_the_smaller_one():
+    agent = agent_of()
+    constant_heads(agent.networks.q, [2.0, 3.0, 0.5])
+    obs = {name: value[0].numpy() for name, value in batch_of().obs.items()}
+    assert agent.q_at_start(obs, np.zeros((2, 2), np.float32)).tolist() == [2.0, 2.0]
 
 
 def test_constraint_off_and_warm_up():
@@ -162,11 +239,11 @@ def test_policy_gradient_by_finite_differences():
 
 def test_a_sequence_acts_as_its_steps_do():
     """The learner's pass over a sequence from a stored state equals the actor's step by step."""
-    agent = agent_of()
+    agent = agent_of(reward_scale=0.1, cost_scale=3.0)
     with torch.no_grad():
         agent.networks.policy.weights[-1].normal_(std=0.3)
     batch = batch_of(steps=4)
-    feedback = torch.stack([batch.last_reward * 0.1, batch.last_cost], -1)
+    feedback = torch.stack([batch.last_reward * 0.1, batch.last_cost * 3.0], -1)
     _, z, _ = agent.networks.state(batch.obs, feedback, batch.carry)
     expected = torch.tanh(agent.networks.policy(z.flatten(0, 1))[0][:, :2]).unflatten(0, (5, 2))
     carry = agent.actor.initial_carry(2)
@@ -201,15 +278,23 @@ def test_state_dict_goes_on_exactly():
 @pytest.mark.parametrize("carry", ["policy", "weights", "multiplier", "optimisers"])
 def test_what_is_carried_over(carry):
     source = agent_of()
+    source.normaliser.update(torch.tensor([[1.0, 2.0, 3.0], [4.0, 8.0, 3.0]]))
     for i in range(3):
         source.update(batch_of(seed=i), 1.0)
-    target = Agent(SHAPES, AgentSettings(**SMALL), seed=1)
+    target = Agent(SHAPES, AgentSettings(**SMALL, lr_alpha=5e-3), seed=1)
     fresh = copy.deepcopy(target.networks.q.state_dict())
     target.load_state_dict(copy.deepcopy(source.state_dict()), carry=carry)
     assert torch.equal(target.networks.policy.weights[0], source.networks.policy.weights[0])
     kept = source if carry != "policy" else None
     q = source.networks.q.state_dict() if kept else fresh
     assert all(torch.equal(v, q[k]) for k, v in target.networks.q.state_dict().items())
+    q_target = source.q_target.state_dict() if kept else fresh
+    assert all(torch.equal(v, q_target[k]) for k, v in target.q_target.state_dict().items())
+    assert target.alpha == pytest.approx(source.alpha if kept else 0.1)
+    assert source.alpha != pytest.approx(0.1)
+    assert torch.equal(target.normaliser.mean, source.normaliser.mean)
+    assert target.normaliser.mean.tolist() == [2.5, 5.0, 3.0]
+    assert target.alpha_optimiser.param_groups[0]["lr"] == 5e-3  # a setting, and this agent's
     assert (target.multiplier.value > 0) == (carry in ("multiplier", "optimisers"))
     assert bool(target.critic_optimiser.state_dict()["state"]) == (carry == "optimisers")
     assert target.updates == 0
@@ -288,10 +373,12 @@ def test_without_an_average_it_acts_as_it_is():
 
 
 def test_learning_rates_fall_linearly_to_their_end():
-    agent = agent_of(lr=1e-3, lr_encoder=4e-4, lr_end=0.2)
+    agent = agent_of(lr=1e-3, lr_encoder=4e-4, lr_end=0.2, encoders="separate")
     agent.anneal(0.5)  # 1 - 0.8 / 2 = 0.6
     rates = [g["lr"] for g in agent.critic_optimiser.param_groups]
     assert rates == pytest.approx([2.4e-4, 6e-4])
+    rates = [g["lr"] for g in agent.policy_optimiser.param_groups]  # heads, and its own encoder
+    assert rates == pytest.approx([6e-4, 2.4e-4])
     agent.anneal(2.0)
     assert agent.policy_optimiser.param_groups[0]["lr"] == pytest.approx(2e-4)
 
@@ -306,6 +393,14 @@ def test_learning_rates_rise_over_the_first_updates():
         seen.append(rates[1])
         agent.update(batch_of())
     assert seen == pytest.approx([2.5e-4, 5e-4, 7.5e-4, 1e-3, 1e-3, 1e-3])
+
+
+def test_alpha_is_tuned_towards_minus_the_number_of_actions_within_bounds():
+    assert agent_of().target_entropy == -2.0
+    for wanted, bound in ((50.0, 3.0), (-50.0, -12.0)):
+        agent = agent_of(target_entropy=wanted, alpha=math.exp(bound), lr_alpha=1.0)
+        agent.update(batch_of())
+        assert math.log(agent.alpha) == pytest.approx(bound, abs=1e-5)
 
 
 def test_the_entropy_that_alpha_is_tuned_towards_falls_over_the_run():

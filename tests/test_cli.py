@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from safetransfer import cli, settings_io
+from safetransfer.report import film
 from safetransfer.training import evaluate, loop
 from safetransfer.training.settings import Settings, preset
 
@@ -312,7 +313,7 @@ def test_the_configuration_of_a_run_is_a_settings_file(trained, tmp_path):
     assert settings_of(trained, "--config", str(tmp_path / "config.json")) == settings
 
 
-def test_clips_come_from_flag_then_variable(trained, tmp_path, monkeypatch):
+def test_clips_come_from_flag_then_file_then_variable(trained, tmp_path, monkeypatch):
     one, two = tmp_path / "one", tmp_path / "two"
     one.mkdir()
     two.mkdir()
@@ -320,6 +321,16 @@ def test_clips_come_from_flag_then_variable(trained, tmp_path, monkeypatch):
     monkeypatch.setenv("SAFETRANSFER_MOCAP", str(one))
     assert settings_of(trained).env.mocap == str(one)
     assert settings_of(trained, "--mocap", str(two)).env.mocap == str(two)
+    assert settings_of(trained, "--mocap", "none").env.mocap is None
+    file = tmp_path / "mine.toml"
+    file.write_text(f"[env]\nmocap = {json.dumps(str(two))}\n")
+    assert settings_of(trained, "--config", str(file)).env.mocap == str(two)
+    both = ("--config", str(file), "--mocap", str(one))
+    assert settings_of(trained, *both).env.mocap == str(one)
+
+
+def test_device_is_short_for_train_device(trained):
+    assert settings_of(trained, "--device", "cpu").train.device == "cpu"
 
 
 def test_the_command_that_was_typed_is_recorded(trained):
@@ -346,6 +357,45 @@ def test_json_stands_alone_on_standard_output(capsys, monkeypatch):
     assert "something that a library says" in captured.err
     assert cli.main(argv) == 0
     assert "return: 1.00 (95%: 0.50 to 1.50)" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("act_by", "noise"), [(None, None), ("mode", 0.0), ("sample", 1.0), ("0.25", 0.25)]
+)
+def test_evaluate_and_watch_hand_over_what_they_were_given(
+    capsys, monkeypatch, tmp_path, act_by, noise
+):
+    calls = []
+
+    def called(*args, **kwargs):
+        calls.append((args, kwargs))
+        return {}
+
+    monkeypatch.setattr(evaluate, "evaluate_checkpoint", called)
+    monkeypatch.setattr(film, "film", called)
+    more = ["--episodes", "3", "--seed", "5", "--mocap", str(tmp_path)]
+    more += ["--act-by", act_by] if act_by else []
+    assert cli.main(["evaluate", "agent", "--env", "PointPoles", *more]) == 0
+    assert cli.main(["watch", "agent", "--env", "PointPoles", "--out", "a.mp4", *more]) == 0
+    (evaluated, how), (filmed, so) = calls
+    assert evaluated == ("agent", "PointPoles", 3, 5) and filmed == ("agent", "PointPoles", "a.mp4")
+    assert (so["episodes"], so["seed"]) == (3, 5)
+    for options in (how, so):
+        assert (options["noise"], options["mocap"]) == (noise, str(tmp_path))
+
+
+def test_a_download_is_of_what_was_asked_for(capsys, monkeypatch):
+    calls = []
+    monkeypatch.setattr(
+        "safetransfer.envs.mocap.download.download",
+        lambda *args, **kwargs: calls.append((*args, kwargs)) or ["a file"],
+    )
+    command = ["mocap", "download", "clips"]
+    assert cli.main([*command, "--trials", "02_01", "--base-url", "http://x", "--no-verify"]) == 0
+    assert cli.main(command) == 0
+    assert calls[0] == ("clips", ["02_01"], {"base_url": "http://x", "verify": False})
+    assert len(calls[1][1]) > 20 and calls[1][2]["verify"] is True
+    assert "1 files in clips" in capsys.readouterr().out
 
 
 def test_an_interrupt_says_how_to_go_on(capsys, monkeypatch):

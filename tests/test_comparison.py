@@ -10,6 +10,7 @@ import xml.etree.ElementTree as ElementTree
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from safetransfer.cli import main
@@ -17,6 +18,7 @@ from safetransfer.errors import SafeTransferError
 from safetransfer.report.comparison import write_comparison
 from safetransfer.report.comparison.groups import group_members
 from safetransfer.report.comparison.members import find_members
+from safetransfer.report.comparison.numbers import measured
 
 SETTINGS = {
     "env": {"robot": "Point", "obstacles": "Poles", "max_steps": 1000, "mocap": None},
@@ -100,6 +102,15 @@ def test_the_figures_are_those_worked_out_by_hand(runs, tmp_path):
     within = [float(both[f"evaluation.mean_cost.over_episodes.{end}"]) for end in ("low", "high")]
     across = [float(both[f"evaluation.mean_cost.over_seeds.{end}"]) for end in ("low", "high")]
     assert across[0] < within[0] < 10.0 < within[1] < across[1]
+
+
+def test_cost_per_step_is_over_all_steps_and_the_limit_is_within_the_limit():
+    episodes = {"return": [1.0, 2.0], "cost": [10.0, 0.0], "length": [100.0, 900.0]}
+    found = measured([{name: np.array(x) for name, x in episodes.items()}], cost_limit=10.0)
+    assert found.cost_rate.value == 10 / 1000
+    assert found.cost_rate.over_episodes == (0.0, 20 / 200)
+    assert found.within.value == 1.0
+    assert (found.worst_cost, found.worst_return) == (10.0, 1.0)
 
 
 def test_what_does_not_change_what_is_learned_does_not_part_seeds(runs):

@@ -76,6 +76,33 @@ def test_an_episode_is_truncated_as_registered_or_as_set(steps, settings):
     assert env.max_steps == 4
 
 
+def test_an_episode_that_an_environment_cuts_off_itself_is_truncated():
+    class Cut(toys.Counting):
+        def step(self, action):
+            observation, reward, ended, _, info = super().step(action)
+            return observation, reward, False, ended, info
+
+    env = made(Cut)
+    env.reset(seed=0)
+    for t in range(1, toys.LENGTH + 1):
+        _, _, terminated, truncated, info = env.step(HIGH)
+        assert not terminated.any() and truncated.all() == (t == toys.LENGTH)
+    assert (info["final_info"]["steps"] == toys.LENGTH).all()
+
+
+def test_each_environment_has_a_seed_of_its_own():
+    class Drawing(toys.Counting):
+        def observation(self):
+            return self.np_random.random(2)
+
+    env = made(Drawing, num_envs=3)
+    first = env.reset(seed=1)[0]["proprio"]
+    assert len(np.unique(first[:, 0])) == 3
+    other = env.reset(seed=2)[0]["proprio"]
+    assert not np.isin(other, first).any()
+    np.testing.assert_array_equal(env.reset(seed=1)[0]["proprio"], first)
+
+
 def test_an_episode_that_might_never_end_is_refused():
     with pytest.raises(SettingError, match=r"Made-v0.*--env.max_steps"):
         made(steps=None)
@@ -169,6 +196,22 @@ def test_numbers_that_are_not_finite_stop_the_run():
     env.reset(seed=0)
     env._env.envs[0].unwrapped.t = np.nan
     with pytest.raises(TrainingError, match=r"toys/Made-v0: its observation is not a finite"):
+        env.step(HIGH)
+
+
+@pytest.mark.parametrize("what", ["reward", "cost"])
+def test_a_reward_or_cost_that_is_not_finite_stops_the_run(what):
+    class Sick(toys.Counting):
+        def step(self, action):
+            observation, reward, *ends, info = super().step(action)
+            if self.t == 2:
+                reward, info = (np.nan, info) if what == "reward" else (reward, {"cost": np.inf})
+            return observation, reward, *ends, info
+
+    env = made(Sick)
+    env.reset(seed=0)
+    env.step(HIGH)
+    with pytest.raises(TrainingError, match=f"toys/Made-v0: its {what} is not a finite"):
         env.step(HIGH)
 
 

@@ -10,6 +10,9 @@ from gymnasium.vector import AutoresetMode
 
 from safetransfer.envs.camera import decode_depth
 from safetransfer.envs.hallway import HallwayEnv, HallwayVectorEnv
+from safetransfer.envs.mocap import load_clips
+from safetransfer.envs.obstacles import take_nearest
+from safetransfer.envs.people import Crowd
 from safetransfer.envs.robots import Point, robot_names
 from safetransfer.envs.settings import HallwaySettings
 from safetransfer.errors import CheckpointError, SettingError, UnknownNameError
@@ -70,7 +73,9 @@ def test_point_has_the_figures_of_the_design():
     assert ball.size[0] == 0.1 and nose.size.tolist() == [0.05] * 3
     assert nose.pos.tolist() == [0.1, 0, 0] and model.body("robot").pos[2] == 0.1
     assert model.opt.timestep == 0.002 and Point.substeps == 10
-    down = np.degrees(np.arcsin(-Point().camera_pose(np.zeros((1, 3)))[1][0] @ [0, 0, 1.0])[2])
+    eye, axes = Point().camera_pose(np.zeros((1, 3)))
+    np.testing.assert_allclose(eye, [[0, 0, 0.25]], atol=1e-6)
+    down = np.degrees(np.arcsin(-axes[0] @ [0, 0, 1.0])[2])
     assert down == pytest.approx(-22, abs=0.01)
 
 
@@ -81,6 +86,37 @@ def test_point_reaches_its_speeds_at_full_control():
         observation = env.step(np.array([[1.0, 0.0], [0.0, 1.0]]))[0]
     assert observation["proprio"][0, 3] == pytest.approx(1.5, rel=0.02)  # velocimeter, forward
     assert observation["proprio"][1, 8] == pytest.approx(3.0, rel=0.02)  # gyro, about z
+
+
+def test_a_point_at_rest_feels_its_weight_and_where_it_faces():
+    env = make(obstacles="Empty")
+    env.reset(seed=0)
+    env.batch.bind("qpos")[0, 2] = 1.0
+    felt = env.step(np.zeros((1, 2)))[0]["proprio"][0]
+    north = 0.5 * -np.sin(1.0), 0.5 * -np.cos(1.0), 0  # MuJoCo's magnetic field is (0, -0.5, 0)
+    np.testing.assert_allclose(felt, [0, 0, 9.81, *[0] * 6, *north], atol=1e-5)
+
+
+def test_what_a_robot_feels_stays_in_its_space():
+    env = make(obstacles="Empty", autoreset=AutoresetMode.DISABLED)
+    env.reset(seed=0)
+    env.batch.bind("qfrc_applied")[0, 0] = -1e4
+    observation = env.step(np.zeros((1, 2)))[0]
+    assert observation in env.observation_space and observation["proprio"].min() == -1e4
+
+
+def test_hallways_have_the_sizes_that_were_asked_for():
+    sizes = {"length": 20.0, "width": 3.0, "wall_height": 0.7, "start_y": 0.5}
+    sizes |= {"wall_thickness": 0.3, "pole_radius": 0.1, "walls": 3, "poles": 3}
+    for course, slot in (("Walls", (0.15, 0.35)), ("Poles", (0.1, 0.35))):
+        model = make(obstacles=course, **sizes).model
+        for name, side in (("left", 1), ("right", -1)):
+            wall = model.geom(name)
+            assert side * wall.pos[1] - wall.size[1] == pytest.approx(1.5)
+            assert wall.pos[0] - wall.size[0] <= -1.5 and wall.pos[0] + wall.size[0] > 20
+            assert wall.pos[2] - wall.size[2] == 0 and wall.pos[2] + wall.size[2] == 0.7
+        size = model.geom_size[model.body("slot0").geomadr[0]]
+        np.testing.assert_allclose((size[0], size[2 if course == "Walls" else 1]), slot)
 
 
 # --- reward, cost, ends --------------------------------------------------------------------------
@@ -94,6 +130,15 @@ def test_reward_is_a_thousand_times_the_share_of_the_way(robot, course):
     out = roll(env, wander(env, 80))
     way = out["progress"][-1] - start
     np.testing.assert_allclose(out["reward"].sum(axis=0), 1000 * way / 24)
+
+
+def test_the_whole_way_is_worth_the_reward_that_was_asked_for():
+    env = make(obstacles="Empty", length=6.0, progress_reward=60.0)
+    start = env.reset(seed=1)[1]["progress"]
+    out = roll(env, wander(env, 60))
+    way = out["progress"][-1] - start
+    assert abs(way) > 0.1
+    np.testing.assert_allclose(out["reward"].sum(axis=0), 10 * way)
 
 
 def contacts_by_hand(env, i, control):
@@ -142,6 +187,8 @@ def test_driving_into_a_wall_costs_in_every_step():
     assert out["cost"][-20:].tolist() == [[1.0]] * 20
     assert out["progress"][-1, 0] == pytest.approx(wall - 0.15, abs=0.02)  # 0.15 m to its nose
     assert not out["cost"][out["progress"] < wall - 0.2].any()
+    info = env.reset()[1]
+    assert not (info["cost"].any() or info["touched"].any() or info["touched_mask"].any())
 
 
 def test_a_person_costs_once_per_episode():
@@ -159,6 +206,18 @@ def test_a_person_costs_once_per_episode():
     assert episodes >= 3
 
 
+@pytest.mark.parametrize("robot", ROBOTS)
+def test_people_move_by_the_hallway_s_clock(robot):
+    env = make(robot=robot, obstacles="Humanoids", people=5)
+    env.reset(seed=0)
+    alone = Crowd(1, 5, library=load_clips(None, 0.02))
+    alone.set_state(env.course.crowd.get_state())
+    for _ in range(10):
+        env.step(np.zeros(env.action_space.shape))
+    alone.step(steps=round(10 * env.robot.control_dt / 0.02))
+    np.testing.assert_array_equal(env.course.crowd.capsule_b, alone.capsule_b)
+
+
 def test_side_walls_cost_only_when_asked_and_hold_the_robot():
     drive = np.tile([[[1.0, 0.0]]], (250, 1, 1))
     for asked in (False, True):
@@ -168,6 +227,18 @@ def test_side_walls_cost_only_when_asked_and_hold_the_robot():
         out = roll(env, drive)
         assert (out["cost"].sum() > 50) == asked
         assert env.batch.bind("qpos")[0, 1] < 2.0
+
+
+@pytest.mark.parametrize("course", ["Empty", "Humanoids"])
+@pytest.mark.parametrize("side", [1, -1])
+def test_a_side_wall_costs_in_every_step_in_which_it_is_touched_and_no_other(course, side):
+    env = make(obstacles=course, people=0, side_wall_cost=True)
+    env.reset(seed=0)
+    env.batch.bind("qpos")[0] = 5.0, 0.0, side * np.pi / 2
+    there = roll(env, np.tile([[[1.0, 0.0]]], (150, 1, 1)))["cost"]
+    assert not there[:50].any() and there[-20:].tolist() == [[1.0]] * 20
+    back = roll(env, np.tile([[[-1.0, 0.0]]], (60, 1, 1)))["cost"]
+    assert not back[-20:].any()
 
 
 def test_there_is_no_way_out_behind_the_start():
@@ -185,6 +256,15 @@ def test_episodes_end_at_the_finish_or_after_max_steps():
     assert out["terminated"].sum() == 1 and 1.5 / 0.03 < finish < 170
     assert np.argwhere(out["truncated"]).tolist() == [[169, 1]]
     assert out["steps"][finish, 0] == 0 and out["steps"][finish + 1, 0] == 1
+
+
+def test_the_finish_in_the_last_step_is_no_truncation():
+    env = make(obstacles="Empty", max_steps=2)
+    env.reset(seed=0)
+    env.step(np.zeros((1, 2)))
+    env.batch.bind("qpos")[0, 0] = 24.1
+    _, _, terminated, truncated, _ = env.step(np.zeros((1, 2)))
+    assert terminated.tolist() == [True] and truncated.tolist() == [False]
 
 
 @pytest.mark.parametrize("robot", ROBOTS)
@@ -229,9 +309,21 @@ def test_physics_of_what_is_near_is_physics_of_everything(course, monkeypatch):
     np.testing.assert_allclose(one["progress"], other["progress"], atol=1e-6)
 
 
-def test_the_camera_sees_what_physics_holds(monkeypatch):
+def test_where_slots_are_too_few_the_nearest_get_them():
+    distances = np.random.default_rng(0).random(30)
+    nearest, chosen, found = np.empty(4), np.empty(4, np.int32), 0
+    for k, distance in enumerate(distances):
+        found = take_nearest(nearest, chosen, found, distance, k)
+    assert found == 4 and chosen.tolist() == np.argsort(distances)[:4].tolist()
+
+
+@pytest.mark.parametrize("max_depth", [12.0, 4.0])
+@pytest.mark.parametrize("course", COURSES)
+def test_the_camera_sees_what_physics_holds(course, max_depth, monkeypatch):
     monkeypatch.setattr(Point, "max_speed", 1e4)
-    env = make(obstacles="Walls", walls=2, length=8.0, camera_width=30, camera_height=30)
+    monkeypatch.setattr(Point, "near_capsules", 1000)
+    settings = {"walls": 2, "poles": 12, "people": 6, "length": 8.0, "max_depth": max_depth}
+    env = make(obstacles=course, camera_width=30, camera_height=30, **settings)
     for seed in range(3):
         image = env.reset(seed=seed)[0]["camera"][0, :, :, 0]
         model, data = env.batch.get_model(0), env.batch.get_data(0)
@@ -256,8 +348,8 @@ def test_the_camera_sees_what_physics_holds(monkeypatch):
                 for ray in rays.reshape(-1, 3)
             ]
         ).reshape(30, 30)
-        seen = np.where(image == 255, np.inf, decode_depth(image, 12.0))
-        nothing = (exact < 0) | (exact > 11.9)
+        seen = np.where(image == 255, np.inf, decode_depth(image, max_depth))
+        nothing = (exact < 0) | (exact > 0.992 * max_depth)
         assert (np.isinf(seen) == nothing).mean() > 0.98
         both = ~nothing & np.isfinite(seen)
         close = np.abs(seen - exact)[both] < 0.01 * exact[both] + 0.04
@@ -279,6 +371,8 @@ def test_walls_alternate_and_cover_half_to_two_thirds():
     np.testing.assert_allclose(np.abs(center[..., 1]) + half[..., 1], 2, atol=1e-6)
     assert np.diff(center[..., 0]).mean() == pytest.approx(2.5, abs=0.25)
     assert center[..., 0].min() > 1.5 and center[..., 0].max() < 23
+    moved = center[..., 0] - 24 / 9 * np.arange(1, 9)
+    assert 0.45 < np.abs(moved).max() <= 0.5 + 1e-5 and abs(moved.mean()) < 0.1
     assert not np.array_equal(center[0], center[1])
 
 
@@ -289,6 +383,8 @@ def test_poles_leave_room_for_the_robot():
         distance = np.linalg.norm(places[:, None] - places, axis=-1)[np.triu_indices(30, 1)]
         assert distance.min() >= 2 * 0.15 + 0.2 + 0.3
         assert np.abs(places[:, 1]).max() <= 1.85 and places[:, 0].min() >= 1.5
+    x, y = env.course.places.reshape(-1, 2).T
+    assert 23 < x.max() <= 23.5 and x.min() < 2.2 and np.abs(y).max() > 1.8
 
 
 def test_starts_are_lightly_randomised():
@@ -309,6 +405,9 @@ def test_start_anywhere_is_clear_and_pays_only_for_its_own_way(robot, course):
     assert 0.4 < info["full_start"].mean() < 0.6
     elsewhere = info["progress"][~info["full_start"]]
     assert elsewhere.min() < 4 and elsewhere.max() > 19
+    aside = env.robot.position(env.batch.bind("qpos"))[~info["full_start"], 1]
+    most = 2.0 - env.robot.reach - 0.1
+    assert aside.min() < -0.8 * most and aside.max() > 0.8 * most and np.abs(aside).max() <= most
     out = roll(env, np.zeros((1, *env.action_space.shape)))
     assert (
         not out["cost"].any() and np.abs(out["reward"]).max() < 1000 * 0.06 / 24
@@ -347,6 +446,19 @@ def test_training_may_cut_off_an_episode_on_its_back_and_evaluation_does_not():
             assert info["final_info"]["steps"][0] == 5
     assert ends == [[False] * 3, [True, False, False], [False] * 3, [False] * 3]
     assert settings.for_evaluation().fallen_steps == 0
+
+
+def test_who_leans_does_not_lie_on_the_back_yet():
+    env = make(2, robot="Doggo", obstacles="Empty", fallen_steps=3)
+    env.reset(seed=0)
+    ends = []
+    for _ in range(3):
+        for i, degrees in enumerate((75, 105)):  # about its length, in the air
+            half = np.radians(degrees) / 2
+            env.batch.bind("qpos")[i, 2:7] = 0.4, np.cos(half), np.sin(half), 0, 0
+        env.batch.bind("qvel")[:] = 0
+        ends.append(env.step(np.zeros(env.action_space.shape))[3].tolist())
+    assert ends == [[False, False], [False, False], [False, True]]
 
 
 @pytest.mark.parametrize("few", [0, 1])
@@ -483,10 +595,14 @@ def test_gymnasiums_form_of_final_observations():
 
 
 def test_rgb_is_an_option():
-    env = make(2, camera="rgb")
+    env = make(2, camera="rgb", max_steps=2)
     observation = env.reset(seed=0)[0]
     assert observation["camera"].shape == (2, 5, 6, 3)
     assert observation in env.observation_space
+    for _ in range(2):  # the second ends the episode
+        observation, _, _, truncated, _ = env.step(np.ones((2, 2)))
+    assert truncated.all()
+    np.testing.assert_array_equal(observation["camera"], env.observe()["camera"])
 
 
 @pytest.mark.parametrize("robot", ROBOTS)
@@ -497,7 +613,13 @@ def test_films_from_three_views(robot, course):
     frames = [env.film_frame(1, view, 64, 48) for view in ("first", "behind", "above")]
     assert all(frame.shape == (48, 64, 3) and frame.dtype == np.uint8 for frame in frames)
     assert all(np.ptp(frame) > 30 for frame in frames)
-    env.batch.bind("qpos")[1, 0] -= 100  # far away, where it stands alone
+    model = env.model
+    parts = model.body_rootid[model.geom_bodyid] == model.body("robot").id
+    model.geom_rgba[parts, :3] = (0, 1, 0)
+    painted = [env.film_frame(1, view, 64, 48) for view in ("first", "behind", "above")]
+    # It is to be seen, but not through its own eye.
+    changed = [(a != b).any() for a, b in zip(frames, painted, strict=True)]
+    assert changed == [False, True, True]
     with pytest.raises(UnknownNameError, match="behind"):
         env.film_frame(1, "sideways")
 
@@ -539,6 +661,15 @@ def test_bad_actions_are_refused_and_large_ones_clipped():
         ({"start_anywhere": 2.0}, "between 0 and 1"),
         ({"anywhere_heading": 4.0}, "between 0 and pi"),
         ({"fallen_steps": -1}, "fallen_steps must be at least 0"),
+        ({"start_x": 1.2}, "start_x must be at most 1"),
+        ({"wall_cover_max": 1.0}, "both between 0 and 1"),
+        ({"wall_cover_min": 0.6, "wall_cover_max": 0.5}, "at least wall_cover_min"),
+        ({"max_depth": float("inf")}, "max_depth must be greater than 0"),
+        ({"width": 0.0}, "width must be greater than 0"),
+        ({"pole_radius": 0.0}, "pole_radius must be greater than 0"),
+        ({"wall_height": -1.0}, "wall_height must be greater than 0"),
+        ({"wall_thickness": 0.0}, "wall_thickness must be greater than 0"),
+        ({"wall_jitter": -0.1}, "wall_jitter must be 0 or greater"),
         ({"start_y": 1.9}, r"start_y must be at most 1\.83 for Point"),
         ({"start_anywhere": 1.0, "length": 0.8}, "start_anywhere needs a hallway longer than 1 m"),
         (

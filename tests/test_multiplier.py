@@ -48,6 +48,22 @@ def test_upper_bound_and_state():
     assert other.step(0.01) == 1.0
 
 
+def test_its_terms_together_stay_within_its_bounds():
+    multiplier = make(multiplier_kp=100.0, multiplier_max=1.0)
+    assert multiplier.step(1.01) == 1.0  # integral 0.5; + 100
+    assert multiplier.step(0.0) == 0.0  # integral 0.495; - 1
+
+
+@pytest.mark.parametrize(("cost", "beta"), [(0.21, 0.25 + 1.0), (0.41, 0.35 + 2.0)])
+def test_the_derivative_goes_on_where_it_was(cost, beta):
+    multiplier, other = (make(multiplier_kd=10.0) for _ in range(2))
+    for before in (0.11, 0.21):
+        multiplier.step(before)
+    other.load_state_dict(multiplier.state_dict())
+    # integral 0.15 + 0.5 (J_c - c); kd times this rise, or the last one where nothing is new
+    assert other.step(cost) == pytest.approx(beta)
+
+
 def test_its_bound_may_rise_over_the_second_half_of_a_run():
     multiplier = make(multiplier_max=1.0, multiplier_max_end=3.0, multiplier_init=2.0)
     assert multiplier.value == 1.0  # a first value above the bound is the bound

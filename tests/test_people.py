@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from safetransfer.envs.mocap import ClipLibrary, load_clips
-from safetransfer.envs.mocap.clips import load_clip
+from safetransfer.envs.mocap.clips import FACING, HEIGHT, VELOCITY, load_clip
 from safetransfer.envs.mocap.skeleton import BONES
 from safetransfer.envs.people import MARGIN, Crowd
 from safetransfer.errors import SettingError
@@ -162,13 +163,61 @@ def test_who_walks_at_a_wall_turns_and_walks_on(builtin: ClipLibrary) -> None:
     """Walkers only: after a while most walk about, not on the spot against a wall."""
     crowd = crowd_of(builtin, [0, 1, 2, 3], length=8.0)
     held = 0
+    since = np.zeros((4, PEOPLE))  # steps in which they have walked on the spot
     for _ in range(1500):
         crowd.step()
         state = crowd.get_state()
         speed = np.linalg.norm(state["velocity"], axis=-1) / 0.02
         at_wall = np.abs(np.abs(state["root"][..., 1]) - (2.0 - MARGIN)) < 1e-6
         held += int((at_wall & (speed > 0.5) & (np.abs(state["turning"]) == 0)).sum())
+        since = np.where(at_wall & (speed > 0.5), since + 1, 0)
+        assert since.max() < 150  # half a turn takes 2 s
     assert held < 0.05 * 1500 * 4 * PEOPLE
+
+
+def test_feet_are_on_the_floor(builtin: ClipLibrary) -> None:
+    """Also of clips in which the performer stood 0.3 m lower, as the library's floor says."""
+    low = builtin.rows.copy()
+    low[:, HEIGHT] -= 0.3
+    floor = builtin.floor + 0.3 * builtin.body_leg / builtin.clip_leg[:, None]
+    crowd = crowd_of(dataclasses.replace(builtin, rows=low, floor=floor), [0, 1])
+    lowest = []
+    for _ in range(300):
+        crowd.step()
+        surface = np.minimum(crowd.capsule_a, crowd.capsule_b)[..., 2] - crowd.capsule_radius
+        lowest.append(surface.reshape(2 * PEOPLE, len(BONES)).min(axis=1))
+    assert np.abs(np.median(lowest, axis=0)).max() < 0.04
+
+
+def test_the_next_clip_goes_on_as_fast_and_where_a_person_faces() -> None:
+    """Clips of one straight walk, recorded in two directions: nobody turns where they change."""
+    walk = load_clip(None, "walk", 0.02)
+    c, s = np.cos(2.0), np.sin(2.0)
+    other = walk.rows.copy()
+    for xy in (*(slice(3 * j, 3 * j + 2) for j in range(len(BONES))), VELOCITY):
+        other[:, xy] = walk.rows[:, xy] @ [[c, s], [-s, c]]
+    other[:, FACING] += 2.0
+    library = dataclasses.replace(
+        walk,
+        names=("one", "other"),
+        rows=np.concatenate([walk.rows, other]),
+        start=np.array([0, len(other)]),
+        frames=np.array([len(other)] * 2),
+        clip_leg=walk.clip_leg.repeat(2),
+        floor=walk.floor.repeat(2, axis=0),
+    )
+    crowd = Crowd(1, 5, library=library, length=2000.0, width=2000.0)
+    crowd.reset(None, [np.random.default_rng(0)], np.zeros((1, 2)))
+    places, clips = [], set()
+    for _ in range(3 * len(other)):
+        crowd.step()
+        places.append(crowd.capsule_a.reshape(5, len(BONES), 3)[:, 0, :2].astype(float))
+        clips |= set(crowd.get_state()["clip"].ravel().tolist())
+    assert clips == {0, 1}
+    way = np.array(places)[50:] - np.array(places)[:-50]  # of a second each
+    assert np.ptp(np.unwrap(np.arctan2(way[..., 1], way[..., 0]), axis=0), axis=0).max() < 0.5
+    speed = np.linalg.norm(walk.rows[:, VELOCITY].sum(axis=0)) / (0.02 * len(other))
+    assert np.linalg.norm(way, axis=-1).mean() == pytest.approx(speed, rel=0.05)
 
 
 def test_coarse_control_steps(tmp_path: Path) -> None:

@@ -15,10 +15,10 @@ from safetransfer.cli import main
 from safetransfer.errors import SafeTransferError
 from safetransfer.report.ablations import figure_6
 from safetransfer.report.chart import Chart, Line, linear_ticks, log_ticks
-from safetransfer.report.figures import figure_4
+from safetransfer.report.figures import figure_4, over_seeds
 from safetransfer.report.markdown import markdown_table
 from safetransfer.report.page import write_report
-from safetransfer.report.runs import read_run, read_transfer, regret
+from safetransfer.report.runs import Run, read_run, read_transfer, regret
 
 SETTINGS = {"env": {"max_steps": 500}, "agent": {"cost_limit": 0.02, "mlp": [128, 128]}}
 CONFIG = {
@@ -197,6 +197,41 @@ def test_the_markdown_table_says_what_the_page_does(transfer, capsys):
     # 50 of 800; from scratch had cost 400 after the 4000 steps that fine-tuning took
     assert "cost 6.2% of what learning there cost (12.5% of" in out
     assert not (transfer / "report.html").exists()
+
+
+def test_what_it_cost_until_it_was_as_good_is_its_own_share(transfer):
+    log = transfer / "seed-0" / "scratch-PointPoles" / "log.jsonl"
+    rows = [json.loads(line) for line in log.read_text().splitlines()]
+    rows[1]["return"] = 45.0  # as good as fine-tuning, when it had cost 200
+    log.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    wanted = (
+        "(12.5% of what it had cost after the same 4,000 steps, 25.0% of what it had cost until "
+    )
+    assert wanted in markdown_table(read_transfer(transfer))
+
+
+def test_several_seeds_are_averaged_and_their_spread_is_shown(transfer):
+    plan = json.loads((transfer / "transfer.json").read_text())
+    (transfer / "transfer.json").write_text(json.dumps(plan | {"seeds": [0, 1]}))
+    write_run(transfer / "seed-1" / "scratch-PointPoles", 8, 900.0)
+    name = "evaluations/scratch-PointPoles.json"
+    write_evaluation(transfer / "seed-1" / name, "PointPoles", [1030.0, 1030.0], [2.0, 4.0])
+    row = _row(_read(transfer), "P-Poles", "From scratch")
+    # Within a seed all returns are equal: what new seeds might do is all of the interval.
+    assert row[2] == "980 [930, 1,030]"
+    assert row[4].startswith("4.50 [")  # of 6, 6, 2, 4
+    assert row[5] == "850 800 to 900 over 2 seeds"
+    table = markdown_table(read_transfer(transfer))
+    (line,) = (x for x in table.splitlines() if x.startswith("| **P-Poles** from scratch"))
+    assert "| 980 (930 to 1,030) |" in line and line.endswith("| 850 |")
+
+
+@pytest.mark.parametrize(("cost", "marked"), [(10.0, False), (10.1, True)])
+def test_a_cost_above_the_limit_is_marked(transfer, cost, marked):
+    name = "seed-0/evaluations/scratch-PointPoles.json"
+    write_evaluation(transfer / name, "PointPoles", [930.0, 930.0], [cost, cost])
+    shown = _row(_read(transfer), "P-Poles", "From scratch")[4]  # the limit is 0.02 * 500
+    assert shown.startswith("▲") is marked
 
 
 def test_a_move_that_cost_more_is_said_to_have_cost_more(transfer):
@@ -390,6 +425,47 @@ def test_regret_until_learning_there_is_as_good(transfer):
         same = {"return": -150.0, "cost": 4.0}
         path.write_text("".join(json.dumps(row | same) + "\n" for row in found))
     assert regret(read_transfer(transfer), "PointPoles").scratch_until_good == 100
+
+
+def test_as_good_is_nearly_its_return_at_no_more_than_its_cost_or_the_limit(transfer):
+    tuned, log = (
+        transfer / "seed-0" / f"{way}-PointPoles" / "log.jsonl" for way in ("finetune", "scratch")
+    )
+
+    def until_good(returned, cost, paid):
+        for path, k, own in (
+            (tuned, 3, {"return": 40.0, "cost": paid}),
+            (log, 1, {"return": returned, "cost": cost}),
+        ):
+            rows = [json.loads(line) for line in path.read_text().splitlines()]
+            rows[k] |= own
+            path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        return regret(read_transfer(transfer), "PointPoles").scratch_until_good
+
+    # Its second epoch is as good, at a total cost of 200, or only its fourth, at 400.
+    assert until_good(39.3, 10.0, 4.0) == 200  # the limit is 0.02 * 500
+    assert until_good(39.1, 10.0, 4.0) == 400
+    assert until_good(39.3, 10.1, 4.0) == 400
+    assert until_good(39.3, 11.0, 12.0) == 200
+    assert until_good(39.3, 13.0, 12.0) == 400
+
+
+def test_cost_after_so_many_steps_lies_between_the_epochs(tmp_path):
+    rows = ({"epoch": 1, "env_steps": 1000, "cost_total": 100.0},
+            {"epoch": 2, "env_steps": 2000, "cost_total": 300.0})  # fmt: skip
+    run = Run(tmp_path, rows, {})
+    after = [run.cost_total_after(steps) for steps in (500, 1000, 1500, 2000, 2001)]
+    assert after == [50.0, 100.0, 200.0, 300.0, None]
+
+
+def test_curves_are_smoothed_within_a_stage_and_not_across_the_switch():
+    step = np.repeat([0.0, 30.0], 36)
+    spike = np.zeros(72)
+    spike[18] = 3.0
+    x = np.arange(72.0)
+    assert over_seeds("", [(x, step, [0, 36])], "").y.tolist() == step.tolist()
+    smoothed = over_seeds("", [(x, spike, [0, 36])], "").y
+    assert smoothed[16:21].tolist() == pytest.approx([0, 1, 1, 1, 0])  # over 36 / 12
 
 
 def test_ablations_stand_beside_the_agent_as_it_is(transfer):

@@ -6,18 +6,29 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+import toy_environments as toys
 
 from safetransfer import settings_io
+from safetransfer.agent.networks import Shapes
+from safetransfer.envs.gym_settings import GymSettings
 from safetransfer.envs.hallway import HallwayVectorEnv
 from safetransfer.errors import CheckpointError, SettingError, TrainingError, UnknownNameError
 from safetransfer.training import checkpoint
 from safetransfer.training.build import make_env
-from safetransfer.training.evaluate import environment_settings, evaluate_checkpoint, load_policy
+from safetransfer.training.evaluate import (
+    EVALUATION_SEED,
+    environment_settings,
+    evaluate,
+    evaluate_checkpoint,
+    load_policy,
+)
 from safetransfer.training.keep import keep
 from safetransfer.training.lock import locked
 from safetransfer.training.logs import read_rows
@@ -54,8 +65,6 @@ def test_a_minute_of_training_doubles_the_return_in_an_empty_hallway(tmp_path):
     train(settings, tmp_path)
     where = environment_settings(load_policy(tmp_path), "PointWalls", max_steps=400)
     where = settings_io.updated(where, {"obstacles": "Empty"})
-    from safetransfer.training.evaluate import evaluate
-
     # The untrained policy's return depends on its first random weights; walking about does not.
     before = np.mean(evaluate(load_policy(tmp_path, noise=1.0), where, 16)["return"])
     settings.train.epochs, settings.train.epoch_updates = 5, 160
@@ -267,6 +276,89 @@ def test_an_interrupt_within_an_epoch_loses_nothing_of_it(tmp_path, monkeypatch)
     assert untimed(read_rows(tmp_path / "stopped")) == untimed(read_rows(tmp_path / "whole"))
 
 
+@pytest.fixture(scope="module")
+def spied(tmp_path_factory):
+    """A run of two epochs of ten updates, one thread; its chunks, how many there were at each
+    update and each row, and what each update was given."""
+    settings = smoke(train__threads=1, train__cost_window=1000, agent__lr=1e-3)
+    run = Run(settings, tmp_path_factory.mktemp("spied"))
+    chunks, updates, rows = [], [], []
+    collect, update = run.collector.collect, run.agent.update
+
+    def collected(decisions):
+        chunks.append(collect(decisions))
+        chunks[-1].cost[:] = 0.1 * len(chunks)  # by which each is known
+        return chunks[-1]
+
+    def updated(batch, measured_cost):
+        rate = run.agent.critic_optimiser.param_groups[1]["lr"]
+        updates.append((len(chunks), measured_cost, rate))
+        return update(batch, measured_cost)
+
+    run.collector.collect, run.agent.update = collected, updated
+    run.go("spied", lambda row: rows.append((len(chunks), row)))
+    return run, chunks, updates, rows
+
+
+def test_a_row_is_of_its_epoch_s_own_experience(spied):
+    _, chunks, _, rows = spied
+    begin, total, episodes = 0, 0.0, 0
+    for end, row in rows:
+        own = chunks[begin:end]
+        cost, steps = (
+            sum(x) for x in zip(*((c.cost.sum(), c.env_steps) for c in own), strict=True)
+        )
+        ended = [e for c in own for e in c.episodes]
+        full = [e for e in ended if e.full_start]
+        assert 0 < len(full) < len(ended)
+        total, episodes, begin = total + cost, episodes + len(ended), end
+        assert row["cost_rate"] == pytest.approx(cost / steps)
+        assert (row["cost_total"], row["episodes"]) == (pytest.approx(total), episodes)
+        # Those that began elsewhere have less of the way to go.
+        assert row["return"] == pytest.approx(np.mean([e.episode_return for e in full]))
+        assert row["cost"] == pytest.approx(np.mean([e.cost for e in full]))
+        assert row["length"] == pytest.approx(np.mean([e.length for e in full]))
+        assert row["q_measured"] == pytest.approx(np.mean([e.discounted_return for e in full]))
+
+
+def test_the_multiplier_is_driven_by_the_cost_per_step_of_the_newest_experience(spied):
+    run, chunks, updates, _ = spied
+    for known, measured, _ in updates:
+        window = chunks[: known - 1]  # the last one comes in after the update
+        while sum(c.env_steps for c in window) > 1000:
+            window = window[1:]
+        assert 0 < len(window) < known - 1
+        steps = sum(c.env_steps for c in window)
+        assert measured == pytest.approx(sum(c.cost.sum() for c in window) / steps)
+    assert len({measured for _, measured, _ in updates}) > 3
+    assert run.agent.multiplier.value > 0
+
+
+def test_updates_keep_pace_with_decisions_and_their_rate_falls_to_the_run_s_end(spied):
+    run, chunks, updates, _ = spied
+    decisions, per_update = chunks[0].decisions, run.settings.train.decisions_per_update
+    made = Counter(known for known, *_ in updates)
+    assert set(made.values()) == {decisions / per_update} and sum(made.values()) == 20
+    first = min(made)
+    assert list(made) == list(range(first, first + len(made)))  # none is left out in between
+    for k, (known, _, rate) in enumerate(updates):
+        done = k - k % made[known]  # before this chunk's first one
+        assert rate == pytest.approx(1e-3 * (1 - 0.9 * done / 20))
+
+
+def test_the_copy_that_acts_is_the_agent_and_knows_all_that_was_seen(spied):
+    run, chunks, _, _ = spied
+    for own, copied in (
+        (run.agent.networks, run.actor.networks),
+        (run.agent.normaliser, run.actor.normaliser),
+    ):
+        state = copied.state_dict()
+        assert all(torch.equal(value, state[name]) for name, value in own.state_dict().items())
+    seen = np.concatenate([c.obs["proprio"].reshape(c.decisions, -1) for c in chunks])
+    assert run.actor.normaliser.count == len(seen)
+    np.testing.assert_allclose(run.actor.normaliser.mean, seen.mean(0, dtype=float), atol=1e-6)
+
+
 def test_costs_are_counted_once(tmp_path):
     """The run's total is the sum over everything that its collector was given."""
     settings = smoke(train__epochs=1, train__threads=1)
@@ -318,6 +410,21 @@ def test_carrying_over(tmp_path):
         train(settings, tmp_path / "other", init=tmp_path / "walls", carry="everything")
 
 
+def test_a_replay_is_carried_over_and_what_was_open_in_it_is_closed(tmp_path):
+    train(smoke(train__epochs=1, train__checkpoint_replay=True), tmp_path / "walls")
+    settings = smoke(env__obstacles="Poles")
+    run = Run(settings, tmp_path / "poles", init=tmp_path / "walls", carry="replay")
+    run.env.close()
+    kept, ours = checkpoint.load(tmp_path / "walls")["replay"], run.replay.state_dict()
+    for name in ("last_reward", "last_cost", "action", "hidden", "head"):
+        np.testing.assert_array_equal(ours[name], kept[name])
+    assert (kept["head"] > 400 / 4).all()
+    newest = np.arange(len(kept["head"])), (kept["head"] - 1) % run.replay.size
+    transition = 1
+    assert (kept["kind"][newest] == transition).any()
+    assert not (ours["kind"][newest] == transition).any()
+
+
 def test_evaluation_is_repeatable_and_counts_every_episode(tmp_path):
     train(smoke(), tmp_path)
     first = evaluate_checkpoint(tmp_path, "PointPoles", episodes=7)
@@ -330,6 +437,39 @@ def test_evaluation_is_repeatable_and_counts_every_episode(tmp_path):
     assert set(map(int, first["per_episode"]["length"])) == {120}  # smoke's episodes end there
     with pytest.raises(UnknownNameError, match="PointHumanoids"):
         evaluate_checkpoint(tmp_path, "PointHole", episodes=1)
+
+
+def test_episodes_of_an_evaluation_begin_anew_and_each_environment_has_its_share():
+    """Those of environment i take 5 + i steps; the reward of step t is t, its cost 10 t."""
+
+    class Counting:
+        """Its memory counts the decisions of an episode."""
+
+        actor = SimpleNamespace(networks=SimpleNamespace(shapes=Shapes(None, 2, 2)))
+
+        def initial_carry(self, n):
+            return np.zeros((n, 1), np.float32)
+
+        def act(self, obs, last_reward, last_cost, carry, rng):
+            t = obs["proprio"][:, 0]
+            drawn.append(rng.random())
+            for known, wanted in ((last_reward, t), (last_cost, 10 * t), (carry[:, 0], t)):
+                np.testing.assert_array_equal(known, wanted)
+            return np.zeros((len(t), 2), np.float32), carry + 1
+
+    drawn = []
+    there = GymSettings(toys.register("Shares", vector=toys.CountingVector))
+    found = evaluate(Counting(), there, episodes=7, num_envs=3)
+    assert found["length"] == [5, 5, 5, 6, 6, 7, 7]
+    assert found["return"] == [15, 15, 15, 21, 21, 28, 28]
+    assert found["cost"] == [150, 150, 150, 210, 210, 280, 280]
+    # Its noise is the seed's own, and drawn anew at each decision.
+    first = drawn.copy()
+    for seed, same in ((EVALUATION_SEED, True), (EVALUATION_SEED + 1, False)):
+        drawn.clear()
+        evaluate(Counting(), there, episodes=7, seed=seed, num_envs=3)
+        assert (drawn == first) is same
+    assert len(set(first)) == len(first) >= 15  # three episodes of environment 0
 
 
 def test_checkpoint_of_something_else_is_refused(tmp_path):

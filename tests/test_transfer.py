@@ -12,6 +12,7 @@ from safetransfer.experiments import transfer
 from safetransfer.experiments.plans import TransferPlan
 from safetransfer.experiments.transfer import run_transfer
 from safetransfer.training import checkpoint
+from safetransfer.training.evaluate import EVALUATION_SEED
 from safetransfer.training.keep import keep
 from safetransfer.training.logs import read_rows
 from safetransfer.training.settings import preset
@@ -58,6 +59,36 @@ def test_the_fine_tuned_agent_started_from_the_pretrained_one(finished):
     scratch = json.loads((out / "seed-0" / "scratch-PointPoles" / "config.json").read_text())
     assert scratch["settings"]["agent"]["constraint_warmup"] == 5
     assert scratch["init"] is None
+
+
+def test_stages_are_of_their_seed_and_carry_over_what_the_plan_says(tmp_path, monkeypatch):
+    trained, met = {}, []
+
+    def train(settings, run_dir, *, init, carry, **rest):
+        trained[run_dir.name] = (settings.train.seed, init and init.name, carry)
+
+    def evaluated(agent, env, episodes, seed, **rest):
+        met.append((agent.name, env, seed))
+        return {}
+
+    monkeypatch.setattr(transfer, "evaluate_checkpoint", evaluated)
+    plan = TransferPlan(to=("PointPoles",), carry="multiplier", films=False)
+    for stage in transfer.stages(tmp_path, plan, preset("smoke"), 7, None, train):
+        stage.run()
+    assert trained == {
+        "pretrain": (7, None, "weights"),
+        "finetune-PointPoles": (7, "pretrain", "multiplier"),
+        "scratch-PointPoles": (7, None, "weights"),
+    }
+    assert met == [
+        (agent, env, EVALUATION_SEED + 7)
+        for agent, env in (
+            ("pretrain", "PointWalls"),
+            ("pretrain", "PointPoles"),
+            ("finetune-PointPoles", "PointPoles"),
+            ("scratch-PointPoles", "PointPoles"),
+        )
+    ]
 
 
 def test_a_robot_may_learn_to_move_somewhere_else_first(tmp_path):

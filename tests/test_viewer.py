@@ -77,7 +77,8 @@ def agent(tmp_path_factory):
 class _Window:
     """Takes what a viewer's handle takes, and is closed after `patience` pictures."""
 
-    def __init__(self, model, patience=1000):
+    def __init__(self, model, data, patience=1000):
+        self.data, self.places = data, []
         self.cam, self.user_scn = SimpleNamespace(), mujoco.MjvScene(model, maxgeom=200)
         self.texts, self.patience = [], patience
 
@@ -95,6 +96,7 @@ class _Window:
 
     def set_texts(self, texts):
         self.texts.append(texts)
+        self.places.append(self.data.body("robot").xpos[0])
 
     def sync(self):
         pass
@@ -107,7 +109,7 @@ def test_an_episode_is_shown_with_its_figures_until_the_window_closes(
     windows = []
 
     def launch(model, data):
-        windows.append(_Window(model, patience))
+        windows.append(_Window(model, data, patience))
         return windows[0]
 
     monkeypatch.setattr(viewer, "_launcher", lambda: launch)
@@ -118,6 +120,9 @@ def test_an_episode_is_shown_with_its_figures_until_the_window_closes(
     _, _, names, values = window.texts[-1]
     assert names.split()[:3] == ["step", "return", "cost"]
     assert values.split()[0] == str(4 * (pictures - 1))  # an action is held for 4 steps
+    way = window.places[-1] - window.places[0]
+    assert float(values.split()[1]) == pytest.approx(1000 * way / 24, abs=0.51)
+    assert abs(way) > 0.03 or pictures == 2
     assert window.cam.trackbodyid > 0
 
 
