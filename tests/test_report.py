@@ -427,6 +427,18 @@ def test_regret_until_learning_there_is_as_good(transfer):
     assert regret(read_transfer(transfer), "PointPoles").scratch_until_good == 100
 
 
+def test_regret_after_the_same_steps_waits_for_every_seed(transfer):
+    plan = json.loads((transfer / "transfer.json").read_text())
+    (transfer / "transfer.json").write_text(json.dumps(plan | {"seeds": [0, 1]}))
+    write_run(transfer / "seed-1" / "scratch-PointPoles", 8, 1600.0)
+    write_run(transfer / "seed-1" / "finetune-PointPoles", 4, 50.0)
+    log = transfer / "seed-1" / "finetune-PointPoles" / "log.jsonl"
+    assert regret(read_transfer(transfer), "PointPoles").scratch_same_steps == 600
+    rows = [json.loads(line) | {"env_steps": None} for line in log.read_text().splitlines()]
+    log.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert regret(read_transfer(transfer), "PointPoles").scratch_same_steps is None
+
+
 def test_as_good_is_nearly_its_return_at_no_more_than_its_cost_or_the_limit(transfer):
     tuned, log = (
         transfer / "seed-0" / f"{way}-PointPoles" / "log.jsonl" for way in ("finetune", "scratch")

@@ -407,10 +407,10 @@ def regret(transfer: Transfer, target: str) -> Regret:
         tuned = {seed: tuned[seed] for seed in both}
         scratch = {seed: scratch[seed] for seed in both}
     same_steps = [
-        scratch[seed].cost_total_after(steps)
+        None if (steps := tuned[seed].last("env_steps")) is None
+        else scratch[seed].cost_total_after(steps)
         for seed in both
-        if (steps := tuned[seed].last("env_steps")) is not None
-    ]
+    ]  # fmt: skip
     until_good = [_until_good(scratch[seed], tuned[seed], transfer.cost_limit) for seed in both]
     stages = (f"finetune-{target}", f"scratch-{target}")
     return Regret(
