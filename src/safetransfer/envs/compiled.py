@@ -13,8 +13,9 @@ __all__ = ["digest", "inlined", "kept", "kernel"]
 
 
 def digest(*folders: Path) -> tuple[str, int]:
-    """What tells one state of these folders' sources from another, in the form that numba keeps."""
-    sources = sorted(path for folder in folders for path in folder.glob("*.py"))
+    """What tells one state of these folders' sources, and of how they are compiled, from another,
+    in the form that numba keeps."""
+    sources = sorted({Path(__file__), *(path for f in folders for path in f.glob("*.py"))})
     content = b"".join(path.read_bytes() for path in sources)
     return hashlib.sha256(content).hexdigest(), len(content)
 
