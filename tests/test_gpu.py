@@ -20,6 +20,7 @@ from safetransfer.benchmarks import gpu
 from safetransfer.benchmarks.learner import random_batch
 from safetransfer.cli.settings_flags import chosen_settings
 from safetransfer.errors import SettingError
+from safetransfer.training import checkpoint
 from safetransfer.training.batches import batches, one_ahead
 from safetransfer.training.build import choose_device
 from safetransfer.training.devices import acting_stream, choose_actor_device
@@ -101,6 +102,26 @@ def test_batches_arrive_there_as_they_are_here(tmp_path):
             x.is_cuda and torch.equal(x.cpu(), y)
             for x, y in zip(a.tensors(), b.tensors(), strict=True)
         )
+
+
+@needs_gpu
+@pytest.mark.parametrize("graphs", [False, True])
+def test_an_agent_of_a_checkpoint_goes_on_there_with_the_same_noise(tmp_path, graphs):
+    shapes, settings = Shapes((50, 50, 1), 12, 2), preset("smoke").agent
+    settings.constraint_warmup = 0
+    batch = random_batch(shapes, settings.horizon, settings.batch_size, settings.hidden).to("cuda")
+    going_on, stopped, loaded = (
+        Agent(shapes, settings, seed=seed, device="cuda", cuda_graphs=graphs) for seed in (0, 0, 1)
+    )
+    for _ in range(3):
+        going_on.update(batch, 0.01)
+        stopped.update(batch, 0.01)
+    checkpoint.save(tmp_path / "agent.pt", stopped.state_dict())
+    loaded.load_state_dict(checkpoint.load(tmp_path / "agent.pt"))
+    for _ in range(3):
+        here, there = (agent.update(batch, 0.01) for agent in (going_on, loaded))
+        for name in gpu.LOSSES:
+            assert there[name] == pytest.approx(here[name], rel=1e-3, abs=1e-5), name
 
 
 # --- anywhere ------------------------------------------------------------------------------------
