@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 import toy_environments as toys
+from test_mocap import bvh_text
 
 from safetransfer import settings_io
 from safetransfer.agent.networks import Shapes
@@ -574,6 +575,28 @@ def test_what_tells_a_run_from_another_is_in_its_checkpoint_too(tmp_path):
     (tmp_path / "config.json").unlink()
     with pytest.raises(SettingError, match=r"agent\.gamma: 0\.98 -> 0\.9"):
         train(smoke(agent__gamma=0.9), tmp_path)
+
+
+def test_a_run_goes_on_with_the_same_clips_from_another_folder(tmp_path):
+    for folder, frames in (("clips", 125), ("moved", 125), ("others", 130)):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "a.bvh").write_text(bvh_text(frames, False))
+
+    def go(folder, epochs):
+        settings = smoke(
+            env__obstacles="Humanoids", env__mocap=str(tmp_path / folder), train__epochs=epochs
+        )
+        train(settings, tmp_path / "run")
+
+    go("clips", 1)
+    before = (tmp_path / "run" / "config.json").read_bytes()
+    with pytest.raises(SettingError, match=r"1 clip of 'clips' .* by 1 clip of 'others'"):
+        go("others", 2)
+    assert (tmp_path / "run" / "config.json").read_bytes() == before
+    go("moved", 2)
+    assert [row["epoch"] for row in read_rows(tmp_path / "run")] == [1, 2]
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert config["settings"]["env"]["mocap"] == str(tmp_path / "moved")
 
 
 def test_a_run_may_go_on_on_a_machine_that_computes_otherwise(tmp_path):

@@ -5,6 +5,7 @@ import json
 import shutil
 
 import pytest
+from test_mocap import bvh_text
 
 from safetransfer import settings_io
 from safetransfer.errors import CheckpointError, SettingError, UnknownNameError
@@ -177,8 +178,41 @@ def test_another_machine_may_go_on_with_a_transfer(finished, tmp_path):
 def test_other_clips_are_another_experiment_where_there_are_people(finished, shared_mocap):
     settings = preset("smoke")
     settings.env = settings.env.with_mocap(str(shared_mocap))
-    with pytest.raises(SettingError, match=r"settings\.env\.mocap"):
+    with pytest.raises(SettingError, match=r"move by built-in motions, .* 36 clips of 'cmu_mocap'"):
         run_transfer(finished[0], PLAN, settings)
+
+
+def test_a_transfer_goes_on_with_the_same_clips_from_another_folder(tmp_path):
+    for folder, frames in (("clips", 125), ("moved", 125), ("others", 130)):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "a.bvh").write_text(bvh_text(frames, False))
+
+    def go(folder, *seeds):
+        settings = preset("smoke")
+        settings.env = settings.env.with_mocap(folder and str(tmp_path / folder))
+        plan = TransferPlan(
+            to=("PointHumanoids",), pretrain_epochs=1, finetune_epochs=1, episodes=2,
+            seeds=seeds, scratch=False, films=False,
+        )  # fmt: skip
+        said = []
+        run_transfer(tmp_path / "out", plan, settings, say=said.append)
+        return said
+
+    go("clips", 0)
+    assert go("moved", 0) == []
+    # Only zero-shot is left of the people's: that evaluation says by which they moved.
+    shutil.rmtree(tmp_path / "out" / "seed-0" / "finetune-PointHumanoids")
+    (tmp_path / "out" / "seed-0" / "evaluations" / "finetune-PointHumanoids.json").unlink()
+    plan = (tmp_path / "out" / "transfer.json").read_text()
+    for folder, words in (("others", "1 clip of 'others'"), (None, "built-in motions")):
+        with pytest.raises(SettingError, match=rf"1 clip of 'clips'.* would now .*{words}"):
+            go(folder, 1)
+    assert (tmp_path / "out" / "transfer.json").read_text() == plan
+    # A kept one does not know where they lay.
+    keep(tmp_path / "out", tmp_path / "kept")
+    (tmp_path / "out").rename(tmp_path / "whole")
+    (tmp_path / "kept").rename(tmp_path / "out")
+    assert any("seed 1" in line for line in go("moved", 1))
 
 
 def test_a_seed_asked_for_twice_is_one_seed():

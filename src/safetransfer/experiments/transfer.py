@@ -36,10 +36,14 @@ from safetransfer.training.build import (
     require_start,
     shapes_of_checkpoint,
 )
-from safetransfer.training.evaluate import EVALUATION_SEED, evaluate_checkpoint
+from safetransfer.training.evaluate import (
+    EVALUATION_SEED,
+    describe_people,
+    evaluate_checkpoint,
+)
 from safetransfer.training.loop import train
 from safetransfer.training.run_directory import TRANSFER as PLAN
-from safetransfer.training.run_directory import is_finished, require_room
+from safetransfer.training.run_directory import is_finished, require_room, require_same_people
 from safetransfer.training.settings import MAY_CHANGE, Settings
 
 REFERENCE = "reference.json"  # marks a run that was copied from another transfer
@@ -419,6 +423,30 @@ def _copy_reference(out: Path, reference: Path, plan: TransferPlan) -> None:
                     partial.replace(target)
 
 
+def _check_people(out: Path, plan: TransferPlan, settings: Settings) -> None:
+    """Raise SettingError where people would move by other clips than they did here before."""
+    made_here = [
+        path
+        for path in sorted(out.glob("seed-*/*/config.json"))
+        if not (plan.agent is not None and path.parent.name == "pretrain")
+        and not (path.parent / REFERENCE).exists()
+    ]
+    made_here += [  # a reference's are from scratch
+        path
+        for path in sorted(out.glob("seed-*/evaluations/*.json"))
+        if not path.name.startswith("scratch-")
+    ]
+    records = [settings_io.read_file(path).get("mocap") for path in made_here]
+    if not any(records):
+        return
+    for name in plan.places:
+        place = settings_for(name, settings.env)
+        if "mocap" not in place.indifferent and (now := describe_people(place)):
+            for record in records:
+                require_same_people(out, record, now)
+            return  # they move by the same clips everywhere
+
+
 def _write_plan(out: Path, plan: TransferPlan, settings: Settings, command: str | None) -> None:
     document = settings_io.to_dict(plan) | {
         "settings": settings_io.to_dict(settings),
@@ -437,10 +465,8 @@ def _write_plan(out: Path, plan: TransferPlan, settings: Settings, command: str 
         free = (
             "command", "seeds", "to", "ablations", "scratch", "films", "episode_steps",
             "reference", *(f"settings.{name}" for name in MAY_CHANGE),
+            "settings.env.mocap",  # where clips lie; which ones they are is looked at below
         )  # fmt: skip
-        places = [settings_for(name, settings.env) for name in plan.places]
-        if all("mocap" in place.indifferent for place in places):
-            free = (*free, "settings.env.mocap")
         different = [
             line
             for line in settings_io.differences(before, json.loads(json.dumps(document)))
@@ -451,6 +477,7 @@ def _write_plan(out: Path, plan: TransferPlan, settings: Settings, command: str 
                 f"{out} holds another experiment: {'; '.join(different)}. "
                 "Give its own settings to go on with it, or another --out"
             )
+        _check_people(out, plan, settings)
     out.mkdir(parents=True, exist_ok=True)
     settings_io.write_json(path, document)
 

@@ -26,7 +26,8 @@ _OF_THE_SHELL = re.compile(r"^\.|\.(log|out|err|txt)$")
 
 # How long to train (the learning rates then fall towards the new end) and how to go about it may
 # change; what is trained may not.
-_MAY_CHANGE = ("train.epochs", "agent.act_by", "agent.act_noise", *MAY_CHANGE)
+# Where clips lie may change, too: which ones they are, `require_same_people` tells by their digest.
+_MAY_CHANGE = ("train.epochs", "agent.act_by", "agent.act_noise", "env.mocap", *MAY_CHANGE)
 
 
 def open_directory(run_dir: Path, settings: Settings) -> dict[str, Any] | None:
@@ -69,6 +70,29 @@ def require_same_start(run_dir: Path, init: str | Path, carry: str) -> None:
             f"{_in_words(start)}. Give the run's own --init and --carry, or none, to go on with "
             "it; another directory begins anew"
         )
+
+
+def require_same_people(where: Path, before: Any, now: Any) -> None:
+    """Raise SettingError where people would move by other clips than before.
+
+    `before` and `now` are records of clips as config.json has them ("mocap"), None without people.
+    `where` is what goes on, for the message.
+    """
+    if not (isinstance(before, Mapping) and isinstance(now, Mapping)):
+        return
+    if any(before.get(name) != now.get(name) for name in ("source", "sha256")):
+        raise SettingError(
+            f"the people of {where} move by {_clips_in_words(before)}, and would now move by "
+            f"{_clips_in_words(now)}. Give the same clips to go on with it (--mocap, or "
+            "SAFETRANSFER_MOCAP; the folder may be another one), or another directory"
+        )
+
+
+def _clips_in_words(record: Mapping[str, Any]) -> str:
+    if not record.get("sha256"):
+        return f"{record.get('source')} motions"
+    count = "1 clip" if record.get("clips") == 1 else f"{record.get('clips')} clips"
+    return f"{count} of '{record.get('folder')}' (sha256 {str(record['sha256'])[:8]})"
 
 
 def _start(init: str | Path | None, carry: str) -> dict[str, str] | None:
@@ -130,7 +154,8 @@ def write_config(
     goes on on another machine, or with other versions, "earlier" holds the ones before, each with
     the updates at which the next took over.
 
-    Raises SettingError where a run that has no checkpoint yet began from another agent.
+    Raises SettingError where a run that has no checkpoint yet began from another agent, and where
+    the people of one that goes on would move by other clips.
     """
     path = run_dir / CONFIG
     start = _start(init, carry)
@@ -139,6 +164,7 @@ def write_config(
     if path.exists():
         before = settings_io.read_file(path)
         if updates is not None:
+            require_same_people(run_dir, before.get("mocap"), mocap)
             command, start = before.get("command", command), before.get("init", start)
             earlier = list(before.get("earlier", []))
             there = {name: before[name] for name in here if name in before}
