@@ -1,4 +1,4 @@
-"""A point on a plane that seeks a goal, with a region in between that is dear to cross.
+"""A point on a plane that seeks a goal, with a region in between that is costly to cross.
 
 Two environments of equal spaces: `Practice-v0`, where the region is small and always in the same
 place, and `Deployment-v0`, where it is larger and lies anywhere on the way. Import this module, or

@@ -7,8 +7,8 @@ import safetransfer
 
 ROOT = Path(safetransfer.__file__).parent
 ORDER = (
-    "errors", "settings_io", "statistics", "envs", "agent", "replay", "training", "report",
-    "experiments", "benchmarks", "cli",
+    "errors", "headless", "settings_io", "statistics", "envs", "agent", "replay", "training",
+    "report", "experiments", "benchmarks", "cli",
 )  # fmt: skip
 
 

@@ -339,6 +339,15 @@ def test_runs_of_other_settings_than_planned_are_named(transfer):
     assert "Fine-tuning in P-Poles, seed 0. agent.lr 0.5 (planned: 0.1)." in text
 
 
+def test_runs_among_other_people_than_those_of_fine_tuning_are_named(transfer):
+    assert "fine-tuned among" not in _read(transfer).text
+    write_run(transfer / "seed-0" / "scratch-PointHumanoids", 2, 0.0)
+    path = transfer / "seed-0" / "scratch-PointHumanoids" / "config.json"
+    path.write_text(json.dumps(CONFIG | {"mocap": {"source": "built-in", "clips": 9}}))
+    words = "people by built-in, 9 clips (fine-tuned among: cmu, 41 clips, sha256 01234567)"
+    assert f"From scratch in P-Humanoids, seed 0. {words}." in _read(transfer).text
+
+
 def test_runs_made_on_two_machines_name_both(transfer):
     path = transfer / "seed-0" / "scratch-PointPoles" / "config.json"
     there = {"machine": {"cpu": "Other", "cores": 16}, "versions": {"python": "3.12.3"}}

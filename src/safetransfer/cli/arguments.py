@@ -90,13 +90,13 @@ def chosen_noise(arguments: argparse.Namespace) -> float | None:
     return share
 
 
-def add_carry(parser: argparse.ArgumentParser, default: str) -> None:
+def add_carry(parser: argparse.ArgumentParser, default: str, replay: bool = True) -> None:
     parser.add_argument(
         "--carry",
         metavar="WHAT",
         default=default,
         help="what is taken over from the earlier agent, each with all before it: policy, weights "
-        f"(the critics, too), multiplier, optimisers, replay (default: {default})",
+        f"(the critics, too), multiplier, optimisers{', replay' * replay} (default: {default})",
     )
 
 

@@ -60,7 +60,7 @@ def add_options(parser: argparse.ArgumentParser, argv: Sequence[str]) -> None:
         default=plan.episodes,
         help=f"episodes of an evaluation (default: {plan.episodes})",
     )
-    add_carry(parser, plan.carry)
+    add_carry(parser, plan.carry, replay=False)
     add_mocap(parser)
 
 

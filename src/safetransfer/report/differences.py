@@ -1,4 +1,4 @@
-"""Runs of a transfer that were made with other settings than its plan says.
+"""Runs of a transfer that were made with other settings than its plan says, or with other people.
 
 A directory can hold them: a run that was made before the defaults changed, or copied from another
 transfer. Figures that set them beside the others compare more than what they are named for.
@@ -7,7 +7,7 @@ transfer. Figures that set them beside the others compare more than what they ar
 from __future__ import annotations
 
 from safetransfer import settings_io
-from safetransfer.report.runs import Transfer, described
+from safetransfer.report.runs import Transfer, described, motions
 from safetransfer.report.words import stage_name
 from safetransfer.training.settings import HOW_IT_IS_CARRIED_OUT
 
@@ -27,6 +27,7 @@ def differences(transfer: Transfer) -> dict[str, list[str]]:
     stages and seeds that it does in, in words.
 
     Only settings that both know are compared; a kept agent that was taken as it is is left out.
+    People are compared with those among whom the same seed was fine-tuned.
     """
     found: dict[str, list[str]] = {}
     for (stage, seed), run in transfer.runs.items():
@@ -48,6 +49,12 @@ def differences(transfer: Transfer) -> dict[str, list[str]]:
             for name, value in planned.items()
             if name in made and name not in _LEFT_OUT and made[name] != value
         ]
+        env = stage.partition("-")[2]
+        tuned = transfer.runs.get((f"finetune-{env}", seed))
+        if tuned is not None and way != "finetune":
+            here, there = (motions(r.config.get("mocap")) for r in (run, tuned))
+            if here and there and here != there:
+                other.append(f"people by {here} (fine-tuned among: {there})")
         if other:
             where = f"{stage_name(stage)}, seed {seed}"
             found.setdefault("; ".join(sorted(other)), []).append(where)

@@ -53,8 +53,9 @@ def markdown_table(transfer: Transfer) -> str:
     episodes = sorted({e.episodes for e in evaluations})
     seeds = len(transfer.seeds)
     sentences.append(
-        f"{seeds} seed{'s' * (seeds > 1)}, {' to '.join(map(str, episodes)) or 'no'} evaluation "
-        "episodes in a row; means, with 95% bootstrap intervals over "
+        f"{seeds} seed{'s' * (seeds > 1)}; each row is of "
+        f"{' to '.join(map(str, episodes)) or 'no'} evaluation episodes; "
+        "means, with 95% bootstrap intervals over "
         + ("seeds and episodes." if seeds > 1 else "episodes.")
     )
     return "\n".join(lines) + "\n\n" + " ".join(sentences)

@@ -160,7 +160,8 @@ def _finding(transfer: Transfer, target: str) -> str:
     if paid.scratch_until_good is not None:
         notes.append(
             f"Until it was as good as fine-tuning’s last epoch ({100 * AS_GOOD:.0f}% of its "
-            f"return, within the limit), it had cost {number(paid.scratch_until_good)}."
+            "return, at a cost within the limit or no higher than its own), it had cost "
+            f"{number(paid.scratch_until_good)}."
         )
     return (
         f"Moving the trained {robot} to {place} {verdict}: a total cost of {number(paid.moved)} "
