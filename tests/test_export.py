@@ -57,7 +57,10 @@ print(json.dumps(about))
 
 
 def experience(policy, n: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """Random inputs of STEPS decisions, and what the policy does, its memory carried along."""
+    """Random inputs of STEPS decisions, and what the policy does, its memory carried along.
+
+    The noise is what its generator will draw.
+    """
     shapes, rng = policy.actor.networks.shapes, np.random.default_rng(0)
     given = {
         "proprio": rng.normal(size=(STEPS, n, shapes.proprio)).astype(np.float32),
@@ -66,10 +69,14 @@ def experience(policy, n: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
     }
     if shapes.camera:
         given["camera"] = rng.integers(0, 256, (STEPS, n, *shapes.camera), np.uint8)
+    noise = np.random.default_rng(1).standard_normal((STEPS, n, shapes.actions), np.float32)
+    given["noise"], exploring = noise, np.random.default_rng(1)
     carry, actions = policy.initial_carry(n), []
     for t in range(STEPS):
         obs = {name: given[name][t] for name in ("camera", "proprio") if name in given}
-        action, carry = policy.act(obs, given["last_reward"][t], given["last_cost"][t], carry)
+        action, carry = policy.act(
+            obs, given["last_reward"][t], given["last_cost"][t], carry, exploring
+        )
         actions.append(action)
     return given, np.stack(actions)
 
@@ -98,6 +105,25 @@ def test_a_kept_agent_acts_the_same_without_safetransfer(suffix, tmp_path, capsy
     assert about["action_bounds"] == {"low": [-1.0, -1.0], "high": [1.0, 1.0]}
     # Point's control step of 0.02 s, held twice.
     assert (about["env"], about["decision_seconds"]) == ("PointWalls", 0.04)
+
+
+def test_an_agent_that_acts_by_samples_takes_the_noise_as_an_input(tmp_path, capsys):
+    file = tmp_path / "agent.onnx"
+    walker = KEPT.parents[2] / "doggo" / "seed-1" / "finetune-DoggoPoles"
+    assert main(["export", str(walker), "--out", str(file)]) == 0
+    policy = load_policy(walker)
+    assert policy.noise == 0.5, "this agent shows nothing"
+    given, expected = experience(policy, 2)
+    actions, about = run_elsewhere(file, given, tmp_path)
+    np.testing.assert_allclose(actions, expected, atol=1e-5)
+    assert about["inputs"]["noise"] == {"shape": ["batch", 12], "dtype": "float32"}
+    assert about["share_of_exploration"] == 0.5
+    # By its mode there is no noise, as without any.
+    assert main(["export", str(walker), "--out", str(file), "--act-by", "mode"]) == 0
+    by_mode, about = run_elsewhere(file, given, tmp_path)
+    assert "noise" not in about["inputs"] and about["noise"] is None
+    np.testing.assert_allclose(by_mode, experience(load_policy(walker, noise=0.0), 2)[1], atol=1e-5)
+    assert np.abs(by_mode - actions).max() > 0.05
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
+from safetransfer.cli.arguments import add_act_by, chosen_noise
+
 
 def add_options(parser: argparse.ArgumentParser, argv: Sequence[str]) -> None:
     parser.add_argument("agent", metavar="AGENT", help="checkpoint or run directory")
@@ -14,9 +16,10 @@ def add_options(parser: argparse.ArgumentParser, argv: Sequence[str]) -> None:
         required=True,
         help="file to write: .onnx, or .pt2 (torch.export); it runs without safetransfer",
     )
+    add_act_by(parser)
 
 
 def run(arguments: argparse.Namespace) -> None:
     from safetransfer.training.export import export
 
-    print(export(arguments.agent, arguments.out))
+    print(export(arguments.agent, arguments.out, chosen_noise(arguments)))

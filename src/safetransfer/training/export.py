@@ -2,7 +2,8 @@
 
 The file computes one decision. Its memory is explicit: `carry` goes in and `next_carry` comes out,
 to be given with the next decision and set to zeros where an episode begins. Normalisation and the
-scales of reward and cost are inside; actions are the policy's mode, in [-1, 1].
+scales of reward and cost are inside. Actions are in [-1, 1]: the policy's mode, or samples for an
+agent that acts by samples, from unit noise that whoever runs the file draws.
 """
 
 from __future__ import annotations
@@ -42,20 +43,23 @@ class ExportedPolicy(nn.Module):
 
     Inputs, in this order and as far as the agent has them: `camera` uint8 (B, H, W, C), `proprio`
     float32 (B, P), `last_reward` and `last_cost` float32 (B,) as the environment gave them, `carry`
-    float32 (B, hidden). Outputs: `action` float32 (B, A) in [-1, 1] and `next_carry`.
+    float32 (B, hidden), and, where `share` is not 0, `noise` float32 (B, A): standard normal, drawn
+    anew for every decision. Outputs: `action` float32 (B, A) in [-1, 1] and `next_carry`.
     """
 
     offset: Tensor
     factor: Tensor
 
-    def __init__(self, actor: Actor):
+    def __init__(self, actor: Actor, share: float = 0.0):
+        """`share` of its exploration is what the agent acts with; 0: by its policy's mode."""
         super().__init__()
-        self.networks, self.settings = actor.networks, actor.settings
+        self.networks, self.settings, self.share = actor.networks, actor.settings, share
         shapes = self.networks.shapes
         self.inputs = [
             *(["camera"] if shapes.camera else []),
             *(["proprio"] if shapes.proprio else []),
             *("last_reward", "last_cost", "carry"),
+            *(["noise"] if share else []),
         ]
         self.register_buffer("offset", actor.normaliser.offset.clone())
         self.register_buffer("factor", actor.normaliser.factor.clone())
@@ -74,7 +78,10 @@ class ExportedPolicy(nn.Module):
         h = _gru_step(networks.gru, x, carry)
         if networks.policy_encoder is not None:
             x = networks.embed(networks.policy_encoder, obs, feedback[None])[0]
-        return distribution.mode(networks.policy(torch.cat([h, x], -1))[0]), h
+        parameters = networks.policy(torch.cat([h, x], -1))[0]
+        if not self.share:
+            return distribution.mode(parameters), h
+        return distribution.action(parameters, self.share * given["noise"]), h
 
 
 def _gru_step(gru: nn.GRU, x: Tensor, h: Tensor) -> Tensor:
@@ -87,11 +94,12 @@ def _gru_step(gru: nn.GRU, x: Tensor, h: Tensor) -> Tensor:
     return (1.0 - z) * n + z * h
 
 
-def export(agent: str | Path, out: str | Path) -> Path:
+def export(agent: str | Path, out: str | Path, noise: float | None = None) -> Path:
     """Writes the agent of a checkpoint or run directory to `out`, an .onnx or a .pt2.
 
-    The file appears under its name only when it is whole. Raises CheckpointError for an agent that
-    cannot be read, SettingError for another suffix or where what ONNX needs is not installed.
+    `noise` is the share of its exploration that it acts with; None: as its settings say. The file
+    appears under its name only when it is whole. Raises CheckpointError for an agent that cannot be
+    read, SettingError for another suffix or where what ONNX needs is not installed.
     """
     out = Path(out)
     if out.suffix not in _WRITERS:
@@ -102,8 +110,8 @@ def export(agent: str | Path, out: str | Path) -> Path:
             f"ONNX needs {' and '.join(missing)}: pip install {' '.join(missing)}, or export to a "
             ".pt2, which needs PyTorch alone"
         )
-    policy = load_policy(agent)
-    module = ExportedPolicy(policy.actor).eval().requires_grad_(False)
+    policy = load_policy(agent, noise)
+    module = ExportedPolicy(policy.actor, policy.noise).eval().requires_grad_(False)
     out.parent.mkdir(parents=True, exist_ok=True)
     partial = out.with_name(f".{out.stem}.part{out.suffix}")
     try:
@@ -137,6 +145,9 @@ def description(policy: Policy, module: ExportedPolicy) -> dict[str, Any]:
         "decision_seconds": _decision_seconds(env),
         "action_repeat": env.action_repeat,
         "at_an_episodes_start": "carry, last_reward and last_cost are zeros",
+        # The share is applied inside; zeros for `noise` give the mode.
+        "noise": "standard normal, drawn anew for every decision" if module.share else None,
+        "share_of_exploration": module.share,
         "settings": {name: getattr(env, name, None) for name in ("camera", "max_depth")},
     }
 
@@ -168,6 +179,7 @@ def _example(module: ExportedPolicy) -> dict[str, Tensor]:
         "last_reward": torch.zeros(n),
         "last_cost": torch.zeros(n),
         "carry": torch.zeros(n, module.settings.hidden),
+        "noise": torch.zeros(n, shapes.actions),
     }
     return {name: made[name] for name in module.inputs}
 
