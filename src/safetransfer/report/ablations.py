@@ -24,8 +24,8 @@ def ablations(transfer: Transfer) -> str:
         sections.append(
             _section(
                 f"{figure}: reward alone",
-                "The same agent trained without the constraint, from scratch, beside the "
-                "constrained one in the same hallway.",
+                "The same agent trained without the constraint, beside the constrained one in the "
+                "same hallway; both began in the same way there.",
                 "".join(_pictures(transfer, env) for env in unconstrained),
                 _table(transfer, [(short_name(e), *_pair(transfer, e)) for e in unconstrained]),
             )
