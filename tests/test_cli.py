@@ -163,6 +163,12 @@ def test_help_needs_no_heavy_imports():
         (["transfer", "--out", "x", "--start-with", "agent.lr=1"], ["--start-with", "--start-in"]),
         (["transfer", "--out", "x", "--start-epochs", "1"], ["--start-epochs", "--start-in"]),
         (["evaluate", "x", "--env", "PointPole"], ["PointPoles"]),
+        (["train", "--run", "x", "--env", ""], ["name is empty"]),
+        (["transfer", "--out", "x", "--from", "MountainCarContinuous-v0"], ["needs --to"]),
+        (
+            ["evaluate", "x", "--env", "Pendulum-v1", "--env.max_steps", "5", "--keep"],
+            ["--keep is for Pendulum-v1 as it is"],
+        ),
         (["evaluate", "x", "--env", "PointPoles", "--episodes", "0"], ["0 is not 1 or more"]),
         (["evaluate", "/no/agent", "--env", "PointPoles"], ["no checkpoint at /no/agent"]),
         (["evaluate", "x", "--env", "PointPoles", "--act-by", "luck"], ["mode, sample"]),
@@ -218,6 +224,19 @@ def test_each_robot_has_its_own_defaults_which_file_and_flags_go_over(trained, t
     point = settings_of(trained, "--config", str(file), "--env", "PointWalls")
     assert (point.env.robot, point.agent.target_entropy) == ("Point", -3.0)
     assert point.train.num_envs == preset("laptop").train.num_envs
+
+
+def test_a_run_that_ends_before_its_constraint_begins_says_so(capsys, monkeypatch):
+    monkeypatch.setattr("safetransfer.training.loop.train", lambda *given, **more: None)
+    argv = ["train", "--run", "x", "--train.epoch_updates", "100", "--train.epochs"]
+    for epochs, more, said in (
+        ("20", [], True),
+        ("21", [], False),
+        ("20", ["--agent.constraint", "off"], False),
+    ):
+        assert cli.main([*argv, epochs, *more]) == 0
+        words = "constraint_warmup is 2000 updates, and the whole run 2000"
+        assert (words in capsys.readouterr().err) == said
 
 
 def test_a_transfer_goes_to_hallways_of_its_own_robot(monkeypatch):

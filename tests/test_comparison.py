@@ -129,6 +129,27 @@ def test_a_run_and_its_copy_count_once(runs, tmp_path):
     assert len(find_members([runs, tmp_path / "kept", runs / "a"])) == 3
 
 
+def test_an_agent_that_is_evaluated_twice_is_one_seed(tmp_path):
+    """As in the tour: a run, and a transfer that takes its agent and evaluates it anew."""
+    run, taken = tmp_path / "run", tmp_path / "transfer" / "seed-0"
+    write_run(run, 0, env__obstacles="Walls")
+    shutil.copytree(run, taken / "pretrain")
+    (tmp_path / "transfer" / "transfer.json").write_text("{}")
+    write_evaluation(taken / "evaluations", [2.0, 3.0], env="PointWalls", name="pretrain")
+    write_evaluation(taken / "evaluations", [4.0, 5.0], name="zeroshot-PointPoles")
+    # The run itself has not been evaluated: the transfer's evaluation is the only one.
+    found = {m.way: m for m in find_members([run, tmp_path / "transfer"])}
+    assert found.keys() == {"trained", "zero-shot"} and found["trained"].episodes is not None
+    # Nor does another evaluation make another agent of it, or the same training another time.
+    write_evaluation(run / "evaluations", [2.5, 3.5], env="PointWalls", name="PointWalls")
+    write_evaluation(run / "evaluations", [4.5, 5.5], env="PointPoles", name="PointPoles")
+    log = taken / "pretrain" / "log.jsonl"
+    rows = [json.loads(line) | {"wall_s": 12345.0} for line in log.read_text().splitlines()]
+    log.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    members = find_members([run, tmp_path / "transfer"])
+    assert [(m.way, m.path) for m in members] == [("trained", run), ("zero-shot", run)]
+
+
 @pytest.fixture
 def transfer(tmp_path) -> Path:
     root = tmp_path / "transfer"

@@ -255,3 +255,26 @@ def test_equal_spaces_are_told_from_others():
             check_equal_spaces([one, same, other])
     with pytest.raises(SettingError, match="PointWalls"):
         check_equal_spaces([one, settings_for("PointWalls")])
+
+
+def test_a_negative_cost_stops_the_run():
+    class Paying(toys.Counting):
+        def step(self, action):
+            *rest, _ = super().step(action)
+            return *rest, {"cost": -1.0 if self.t == 2 else 0.0}
+
+    env = made(Paying)
+    env.reset(seed=0)
+    env.step(HIGH)
+    with pytest.raises(TrainingError, match=r"toys/Made-v0: its cost is -1, .* not be negative"):
+        env.step(HIGH)
+
+
+def test_an_action_that_is_not_finite_is_not_the_environment_s_fault():
+    env = made(num_envs=1)
+    env.reset(seed=0)
+    taken = env._env.envs[0].unwrapped.actions
+    taken.clear()
+    with pytest.raises(TrainingError, match="the agent's action is not a finite number"):
+        env.step(np.array([[np.nan, 0.0]], np.float32))
+    assert taken == []

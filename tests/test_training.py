@@ -246,12 +246,13 @@ def test_without_the_replay_counters_and_multiplier_still_go_on(tmp_path):
     assert run.counters["env_steps"] == rows[2]["env_steps"] > before["counters"]["env_steps"]
 
 
-def test_an_interrupt_saves_and_the_same_call_goes_on(tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
+def test_an_interrupt_saves_and_the_same_call_goes_on(tmp_path, number):
     settings = smoke(train__epochs=4, train__checkpoint_minutes=60.0)
 
     def interrupt(row):
         if row["epoch"] == 2:
-            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), number)
 
     with pytest.raises(KeyboardInterrupt):
         train(settings, tmp_path, on_row=interrupt)

@@ -16,6 +16,7 @@ from safetransfer.cli.arguments import (
 )
 from safetransfer.cli.output import add_json, measure_and_print
 from safetransfer.cli.settings_flags import add_env_settings, env_changes
+from safetransfer.errors import SettingError
 
 
 def add_options(parser: argparse.ArgumentParser, argv: Sequence[str]) -> None:
@@ -53,6 +54,11 @@ def add_options(parser: argparse.ArgumentParser, argv: Sequence[str]) -> None:
 def run(arguments: argparse.Namespace) -> None:
     changes = env_changes(arguments)
     clips = chosen_mocap(arguments)
+    if changes and arguments.keep:
+        raise SettingError(
+            f"--keep is for {arguments.env} as it is, for compare to read; with --env.* it is "
+            "another environment: redirect --json to a file of your own"
+        )
 
     def measure() -> dict[str, Any]:
         from safetransfer.training.evaluate import (

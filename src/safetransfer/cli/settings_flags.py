@@ -48,6 +48,8 @@ def add_settings(
 
 def chosen_settings(arguments: argparse.Namespace, env_name: str | None = None) -> Any:
     """The hallway's preset, file, named environment, flags: the later goes over the earlier."""
+    if env_name == "":  # an unset variable of a shell's, perhaps
+        raise SettingError("the environment's name is empty; such as PointWalls is wanted")
     given = settings_io.given_flags(arguments)
     flags = {name: given.get(f"env.{name}") for name in _HALLWAY}
     _refuse_another_hallway(flags, env_name)

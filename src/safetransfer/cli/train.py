@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from safetransfer.cli.arguments import add_backend, add_carry, chosen_backend, chosen_carry
 from safetransfer.cli.settings_flags import add_settings, chosen_settings
 from safetransfer.errors import SettingError
+
+if TYPE_CHECKING:
+    from safetransfer.training.settings import Settings
 
 
 def add_options(parser: argparse.ArgumentParser, argv: Sequence[str]) -> None:
@@ -38,6 +43,7 @@ def run(arguments: argparse.Namespace) -> None:
     if carry != "weights" and arguments.init is None:
         raise SettingError(f"--carry {carry} says what is taken over from --init, which is missing")
     train = chosen_backend(arguments)
+    _say_if_never_constrained(settings)
     train(
         settings,
         arguments.run,
@@ -45,3 +51,14 @@ def run(arguments: argparse.Namespace) -> None:
         init=arguments.init,
         carry=carry,
     )
+
+
+def _say_if_never_constrained(settings: Settings) -> None:
+    warmup, updates = settings.agent.constraint_warmup, settings.train.epochs
+    updates *= settings.train.epoch_updates
+    if settings.agent.constraint == "on" and warmup >= updates:
+        print(
+            f"safetransfer: the constraint will not act: agent.constraint_warmup is {warmup} "
+            f"updates, and the whole run {updates}. Give less, or train for longer",
+            file=sys.stderr,
+        )

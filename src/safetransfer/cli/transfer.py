@@ -138,6 +138,7 @@ def add_options(parser: argparse.ArgumentParser, argv: Sequence[str]) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
+    from safetransfer.envs.settings import HallwaySettings
     from safetransfer.experiments.fine_tuning import fine_tuning_of, merged
     from safetransfer.experiments.learning_to_move import course_of, learning_to_move_of
     from safetransfer.experiments.plans import TransferPlan
@@ -148,6 +149,10 @@ def run(arguments: argparse.Namespace) -> None:
             raise SettingError(f"transfer does not take --{name}; use {instead}")
     settings = chosen_settings(arguments, arguments.source)
     pretrain = arguments.pretrain_epochs or settings.train.epochs
+    if not arguments.to and not isinstance(settings.env, HallwaySettings):
+        raise SettingError(
+            f"transfer --from {settings.env.name} needs --to: the environments to move to"
+        )
     to = arguments.to or [settings.env.robot + place for place in ("Poles", "Humanoids")]
     tuning, epochs = fine_tuning_of(settings.env, arguments.preset)
     start_in = arguments.start_in

@@ -132,7 +132,16 @@ class GymVectorEnv:
     def step(
         self, action: np.ndarray
     ) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
-        """Actions (N, A) in [-1, 1]. Raises TrainingError where what comes back is not finite."""
+        """Actions (N, A) in [-1, 1].
+
+        Raises TrainingError where they, or what comes back, are not finite, and for negative costs.
+        """
+        if not np.isfinite(action).all():
+            raise TrainingError(
+                "the agent's action is not a finite number: its training has come apart. Rewards "
+                "and costs that are very large do that; agent.reward_scale and agent.cost_scale "
+                "bring them to around 1"
+            )
         scaled = action if self._scale is None else self._scale(action)
         observation, reward, terminated, truncated, info = five_values(
             self._env.step(scaled), self.settings.id
@@ -215,6 +224,11 @@ class GymVectorEnv:
         for what, values in (("observation", seen["proprio"]), ("reward", reward), ("cost", cost)):
             if not np.isfinite(values).all():
                 raise TrainingError(f"{self.settings.id}: its {what} is not a finite number")
+        if (cost < 0.0).any():
+            raise TrainingError(
+                f"{self.settings.id}: its cost is {cost.min():g}, and costs may not be negative. "
+                "What it should be paid for belongs in the reward"
+            )
 
 
 def cost_of(info: dict[str, Any], settings: GymSettings) -> float:

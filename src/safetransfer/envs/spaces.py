@@ -91,7 +91,8 @@ class ActionScale:
         if not (np.isfinite(space.low).all() and np.isfinite(space.high).all()):
             raise SettingError(
                 f"{name}: its actions have no finite bounds ({space}); {wanted}. "
-                "gymnasium.wrappers.RescaleAction or ClipAction in the environment can give some"
+                "Give its action_space finite ones: in its class, or with "
+                "gymnasium.wrappers.TransformAction and a Box of your own"
             )
         if not (space.low < space.high).all():
             raise SettingError(f"{name}: an action's lower bound is not below its upper ({space})")

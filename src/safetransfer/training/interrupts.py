@@ -6,9 +6,15 @@ import signal
 import threading
 from typing import Any
 
+_SIGNALS = [
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+]
+
 
 class Interrupts:
-    """Turns the first SIGINT or SIGTERM into a flag, for the loop to stop where it is whole."""
+    """Turns the first SIGINT, SIGTERM or SIGHUP (a terminal that is closed) into a flag, for the
+    loop to stop where it is whole. One that is ignored, as SIGHUP is under nohup, stays so;
+    but SIGINT, which shells ignore in what they run in the background, does not."""
 
     def __init__(self) -> None:
         self.asked = False
@@ -16,7 +22,9 @@ class Interrupts:
 
     def __enter__(self) -> Interrupts:
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
+            for number in _SIGNALS:
+                if number != signal.SIGINT and signal.getsignal(number) == signal.SIG_IGN:
+                    continue
                 self._old[number] = signal.signal(number, self._handle)
         return self
 

@@ -27,8 +27,9 @@ class Member:
     """One seed of something: how an agent came to be, and what it did in one environment.
 
     `way` is "trained", "zero-shot", "fine-tuned" or "from scratch"; `run` is its training there
-    (None for zero-shot) and `episodes` what an evaluation there measured, arrays (episodes,) of
-    "return", "cost" and "length", or None. `settings` are flat, {"agent.lr": 5e-4, ...}.
+    (None for zero-shot), `agent` a digest of what its agent learned and `episodes` what an
+    evaluation there measured, arrays (episodes,) of "return", "cost" and "length", or None.
+    `settings` are flat, {"agent.lr": 5e-4, ...}.
     """
 
     path: Path
@@ -39,6 +40,7 @@ class Member:
     run: Run | None
     episodes: Mapping[str, NDArray[np.float64]] | None
     cost_limit: float | None
+    agent: str | None
 
     @property
     def key(self) -> tuple[Any, ...]:
@@ -50,11 +52,11 @@ class Member:
 def find_members(roots: Sequence[str | Path]) -> list[Member]:
     """Every run and evaluation in the directories `roots`: runs, transfers, or what holds those.
 
-    A run that is found twice, also as a copy elsewhere, counts once. RunFileError where a directory
-    holds nothing to compare, or for a file that cannot be read.
+    A run that is found twice, also as a copy elsewhere, counts once: by the evaluation that is
+    found first. RunFileError where a directory holds nothing to compare, or for a file that cannot
+    be read.
     """
-    members: list[Member] = []
-    seen: set[tuple[Any, ...]] = set()
+    members: dict[tuple[Any, ...], Member] = {}
     for root in map(Path, roots):
         if not root.is_dir():
             raise RunFileError(f"{root}: no such directory; name a training run or a transfer")
@@ -64,18 +66,31 @@ def find_members(roots: Sequence[str | Path]) -> list[Member]:
                 f"{root}: no training run ({LOG}) and no transfer ({PLAN}) in it or below it"
             )
         for member in found:
-            identity = (*member.key, member.seed, _content(member))
-            if identity not in seen:
-                seen.add(identity)
-                members.append(member)
-    return members
+            identity = (*member.key, member.seed, member.agent or _measured(member))
+            known = members.get(identity)
+            if known is None or known.episodes is None:
+                members[identity] = member
+    return list(members.values())
 
 
-def _content(member: Member) -> str:
-    """A digest of what was measured: the same for a run and its copy."""
+# Of a log's row, what the same training would have otherwise another time.
+_TIMES = ("wall_s", "steps_per_s", "updates_per_s")
+
+
+def _agent(run: Run | None) -> str | None:
+    """A digest of how an agent learned: the same for a run, its copy and its repetition."""
+    if run is None or not run.rows:
+        return None
     digest = hashlib.sha256()
-    if member.run is not None:
-        digest.update(repr([sorted(row.items()) for row in member.run.rows]).encode())
+    for row in run.rows:
+        learned = {k: v for k, v in row.items() if k not in _TIMES and not k.endswith("_share")}
+        digest.update(repr(sorted(learned.items())).encode())
+    return digest.hexdigest()
+
+
+def _measured(member: Member) -> str:
+    """A digest of what an agent without a log did."""
+    digest = hashlib.sha256()
     for name, values in sorted((member.episodes or {}).items()):
         digest.update(name.encode() + values.tobytes())
     return digest.hexdigest()
@@ -109,10 +124,10 @@ def _single_run(path: Path) -> Iterator[Member]:
         document = settings_io.read_file(file)
         evaluations[str(document.get("env", file.stem))] = read_episodes(document, file)
     way = "fine-tuned" if init else "trained"
-    limit = _limit(settings)
-    yield Member(path, way, env, seed, settings, run, evaluations.pop(env, None), limit)
+    limit, agent = _limit(settings), _agent(run)
+    yield Member(path, way, env, seed, settings, run, evaluations.pop(env, None), limit, agent)
     for elsewhere, episodes in evaluations.items():
-        yield Member(path, "zero-shot", elsewhere, seed, settings, None, episodes, limit)
+        yield Member(path, "zero-shot", elsewhere, seed, settings, None, episodes, limit, agent)
 
 
 # --- The stages of a transfer -------------------------------------------------------------------
@@ -136,7 +151,8 @@ def _transfer(root: Path) -> Iterator[Member]:
                     settings["init.carry"] = init.get("carry")
             episodes = _evaluation(base, folder.name)
             limit = _limit(settings)
-            yield Member(folder, way, env, _seed(run.config), settings, run, episodes, limit)
+            seed, agent = _seed(run.config), _agent(run)
+            yield Member(folder, way, env, seed, settings, run, episodes, limit, agent)
         for file in sorted((base / "evaluations").glob("zeroshot-*.json")):
             document = settings_io.read_file(file)
             env = str(document.get("env", file.stem.partition("-")[2]))
@@ -150,6 +166,7 @@ def _transfer(root: Path) -> Iterator[Member]:
                 None,
                 read_episodes(document, file),
                 _limit(before),
+                _agent(pretrain),
             )
 
 
