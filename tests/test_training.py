@@ -247,7 +247,7 @@ def test_without_the_replay_counters_and_multiplier_still_go_on(tmp_path):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
-def test_an_interrupt_saves_and_the_same_call_goes_on(tmp_path, number):
+def test_an_interrupt_saves_and_the_same_call_goes_on(tmp_path, number, capfd):
     settings = smoke(train__epochs=4, train__checkpoint_minutes=60.0)
 
     def interrupt(row):
@@ -256,6 +256,7 @@ def test_an_interrupt_saves_and_the_same_call_goes_on(tmp_path, number):
 
     with pytest.raises(KeyboardInterrupt):
         train(settings, tmp_path, on_row=interrupt)
+    assert "the run is being saved" in capfd.readouterr().err
     assert checkpoint.load(tmp_path)["counters"]["epoch"] >= 2
     assert train(settings, tmp_path)["epoch"] == 4
 

@@ -219,6 +219,14 @@ def test_a_seed_asked_for_twice_is_one_seed():
     assert TransferPlan(seeds=(3, 0, 3)).seeds == (3, 0)
 
 
+def test_a_place_asked_for_twice_is_one_place():
+    name = "safetransfer/PointPoles-v0"  # which is PointPoles
+    assert TransferPlan(to=("PointPoles", "PointHumanoids", name)).to == (
+        "PointPoles",
+        "PointHumanoids",
+    )
+
+
 def test_another_experiment_in_the_directory_is_refused(finished):
     out, _, _ = finished
     other = dataclasses.replace(PLAN, finetune_epochs=2)

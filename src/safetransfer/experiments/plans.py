@@ -58,7 +58,8 @@ class TransferPlan:
 
     def __post_init__(self) -> None:
         self.env, self.to = canonical(self.env), tuple(canonical(name) for name in self.to)
-        self.seeds = tuple(dict.fromkeys(self.seeds))  # asked for twice is asked for
+        self.to = tuple(dict.fromkeys(self.to))  # asked for twice is asked for
+        self.seeds = tuple(dict.fromkeys(self.seeds))
         self.ablations = tuple(dict.fromkeys(self.ablations))
         if self.start_in is not None:
             self.start_in = canonical(self.start_in)

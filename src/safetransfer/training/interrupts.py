@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import signal
 import threading
 from typing import Any
@@ -9,6 +11,7 @@ from typing import Any
 _SIGNALS = [
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
 ]
+_SAVING = b"\nStopping: the run is being saved (a second interrupt ends it without)\n"
 
 
 class Interrupts:
@@ -32,6 +35,8 @@ class Interrupts:
         if self.asked:  # a second one means it
             raise KeyboardInterrupt
         self.asked = True
+        with contextlib.suppress(OSError):  # a terminal that is closed
+            os.write(2, _SAVING)  # a handler must not enter a buffered stream that it interrupted
 
     def __exit__(self, *_: object) -> None:
         for number, handler in self._old.items():
