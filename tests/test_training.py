@@ -254,8 +254,12 @@ def test_an_interrupt_saves_and_the_same_call_goes_on(tmp_path, number, capfd):
         if row["epoch"] == 2:
             os.kill(os.getpid(), number)
 
-    with pytest.raises(KeyboardInterrupt):
-        train(settings, tmp_path, on_row=interrupt)
+    before = signal.signal(number, signal.default_int_handler)  # not ignored, as under nohup
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            train(settings, tmp_path, on_row=interrupt)
+    finally:
+        signal.signal(number, before)
     assert "the run is being saved" in capfd.readouterr().err
     assert checkpoint.load(tmp_path)["counters"]["epoch"] >= 2
     assert train(settings, tmp_path)["epoch"] == 4
