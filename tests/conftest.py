@@ -22,3 +22,13 @@ def shared_mocap() -> Path:
             "needs real clips with an index.csv, in ../shared/cmu_mocap or SAFETRANSFER_MOCAP"
         )
     return folder
+
+
+@pytest.fixture
+def folders_of_clips(tmp_path: Path) -> None:
+    """In tmp_path: clips/, moved/ with the same clip, and others/ with another."""
+    from test_mocap import bvh_text
+
+    for folder, frames in (("clips", 125), ("moved", 125), ("others", 130)):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "a.bvh").write_text(bvh_text(frames, False))

@@ -237,6 +237,11 @@ def test_a_run_that_ends_before_its_constraint_begins_says_so(capsys, monkeypatc
         assert cli.main([*argv, epochs, *more]) == 0
         words = "constraint_warmup is 2000 updates, and the whole run 2000"
         assert (words in capsys.readouterr().err) == said
+    monkeypatch.setattr("safetransfer.experiments.transfer.run_transfer", lambda *a, **k: "page")
+    argv = ["transfer", "--out", "x", "--train.epoch_updates", "100", "--pretrain-epochs", "20"]
+    for more, said in (([], True), (["--agent", "kept"], False)):
+        assert cli.main([*argv, *more]) == 0
+        assert (words in capsys.readouterr().err) == said
 
 
 def test_a_transfer_goes_to_hallways_of_its_own_robot(monkeypatch):

@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 import torch
 import toy_environments as toys
-from test_mocap import bvh_text
 
 from safetransfer import settings_io
 from safetransfer.agent.networks import Shapes
@@ -583,11 +582,7 @@ def test_what_tells_a_run_from_another_is_in_its_checkpoint_too(tmp_path):
         train(smoke(agent__gamma=0.9), tmp_path)
 
 
-def test_a_run_goes_on_with_the_same_clips_from_another_folder(tmp_path):
-    for folder, frames in (("clips", 125), ("moved", 125), ("others", 130)):
-        (tmp_path / folder).mkdir()
-        (tmp_path / folder / "a.bvh").write_text(bvh_text(frames, False))
-
+def test_a_run_goes_on_with_the_same_clips_from_another_folder(tmp_path, folders_of_clips):
     def go(folder, epochs):
         settings = smoke(
             env__obstacles="Humanoids", env__mocap=str(tmp_path / folder), train__epochs=epochs

@@ -5,7 +5,6 @@ import json
 import shutil
 
 import pytest
-from test_mocap import bvh_text
 
 from safetransfer import settings_io
 from safetransfer.errors import CheckpointError, SettingError, UnknownNameError
@@ -182,11 +181,7 @@ def test_other_clips_are_another_experiment_where_there_are_people(finished, sha
         run_transfer(finished[0], PLAN, settings)
 
 
-def test_a_transfer_goes_on_with_the_same_clips_from_another_folder(tmp_path):
-    for folder, frames in (("clips", 125), ("moved", 125), ("others", 130)):
-        (tmp_path / folder).mkdir()
-        (tmp_path / folder / "a.bvh").write_text(bvh_text(frames, False))
-
+def test_a_transfer_goes_on_with_the_same_clips_from_another_folder(tmp_path, folders_of_clips):
     def go(folder, *seeds):
         settings = preset("smoke")
         settings.env = settings.env.with_mocap(folder and str(tmp_path / folder))

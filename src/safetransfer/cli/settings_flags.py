@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -147,3 +148,14 @@ def env_changes(arguments: argparse.Namespace) -> dict[str, Any]:
     settings: Any = Settings(env=settings_for(arguments.env))
     flags = settings_io.given_flags(arguments)
     return settings_io.parse_changes(settings, flags).get("env", {})
+
+
+def say_if_never_constrained(settings: Any, epochs: int) -> None:
+    """Say on standard error where training for so long ends before its constraint begins."""
+    warmup, updates = settings.agent.constraint_warmup, epochs * settings.train.epoch_updates
+    if settings.agent.constraint == "on" and warmup >= updates:
+        print(
+            f"safetransfer: the constraint will not act: agent.constraint_warmup is {warmup} "
+            f"updates, and the whole run {updates}. Give less, or train for longer",
+            file=sys.stderr,
+        )

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from safetransfer.cli.arguments import add_backend, add_carry, chosen_backend, chosen_carry
-from safetransfer.cli.settings_flags import add_settings, chosen_settings
+from safetransfer.cli.settings_flags import (
+    add_settings,
+    chosen_settings,
+    say_if_never_constrained,
+)
 from safetransfer.errors import SettingError
-
-if TYPE_CHECKING:
-    from safetransfer.training.settings import Settings
 
 
 def add_options(parser: argparse.ArgumentParser, argv: Sequence[str]) -> None:
@@ -43,7 +42,7 @@ def run(arguments: argparse.Namespace) -> None:
     if carry != "weights" and arguments.init is None:
         raise SettingError(f"--carry {carry} says what is taken over from --init, which is missing")
     train = chosen_backend(arguments)
-    _say_if_never_constrained(settings)
+    say_if_never_constrained(settings, settings.train.epochs)
     train(
         settings,
         arguments.run,
@@ -51,14 +50,3 @@ def run(arguments: argparse.Namespace) -> None:
         init=arguments.init,
         carry=carry,
     )
-
-
-def _say_if_never_constrained(settings: Settings) -> None:
-    warmup, updates = settings.agent.constraint_warmup, settings.train.epochs
-    updates *= settings.train.epoch_updates
-    if settings.agent.constraint == "on" and warmup >= updates:
-        print(
-            f"safetransfer: the constraint will not act: agent.constraint_warmup is {warmup} "
-            f"updates, and the whole run {updates}. Give less, or train for longer",
-            file=sys.stderr,
-        )

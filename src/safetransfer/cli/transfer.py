@@ -15,7 +15,11 @@ from safetransfer.cli.arguments import (
     positive,
     seed,
 )
-from safetransfer.cli.settings_flags import add_settings, chosen_settings
+from safetransfer.cli.settings_flags import (
+    add_settings,
+    chosen_settings,
+    say_if_never_constrained,
+)
 from safetransfer.errors import SettingError
 
 _PLANS_OWN = {  # settings that the plan gives, and by what
@@ -167,6 +171,8 @@ def run(arguments: argparse.Namespace) -> None:
             f"{flag} is for learning to move before pre-training, and there is none here; "
             "--start-in says where"
         )
+    if not arguments.agent:
+        say_if_never_constrained(settings, pretrain)
     start, start_epochs = learning_to_move_of(settings.env, arguments.preset)
     start = merged(start, _assignments(settings, arguments.start_with, "--start-with"))
     plan = TransferPlan(
